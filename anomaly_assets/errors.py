@@ -1,0 +1,42 @@
+"""Every error this package raises on purpose, under one base class.
+
+Each message says what was wrong, where (stream, row, setting, window) and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class AnomalyAssetsError(Exception):
+    """Base of all errors raised on purpose by :mod:`anomaly_assets`."""
+
+
+class SettingsError(AnomalyAssetsError):
+    """A setting (environment variable or ``.env`` entry) is unusable."""
+
+
+class CatalogueError(AnomalyAssetsError):
+    """A stream catalogue is refused; the message names file, line, stream and reason."""
+
+
+class InputError(AnomalyAssetsError, ValueError):
+    """Data handed to a public function has the wrong shape, type or order."""
+
+
+class IngestionError(AnomalyAssetsError):
+    """A file cannot be read as readings at all (single bad rows are rejected, not raised)."""
+
+
+class StorageError(AnomalyAssetsError):
+    """The database refused or lost something; nothing was half-written."""
+
+
+class StateError(AnomalyAssetsError):
+    """Model state is unusable or out of order."""
+
+
+class SnapshotRefusedError(StateError):
+    """A snapshot failed verification (signature, digest, version, length) before unpickling."""
+
+
+class EvaluationError(AnomalyAssetsError):
+    """A labelled data set or an evaluation request is unusable."""

@@ -1,0 +1,1 @@
+"""What is observed: the catalogue of streams, windows, and values from readings."""

@@ -1,0 +1,1 @@
+"""Tests of :mod:`anomaly_assets.streams`."""
