@@ -1,0 +1,328 @@
+"""The record that an explanation leaves: what is stored, sent, and shown to people."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+from zoneinfo import ZoneInfo
+
+from anomaly_assets.detection.explanation.triggers import Trigger
+from anomaly_assets.errors import InputError
+
+#: Namespace of anomaly identifiers; never change it, or stored identifiers no longer match.
+ANOMALY_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "anomaly-assets/anomaly")
+#: Name under which causes that nobody thought of share the probability.
+OTHER = "other"
+
+
+def anomaly_id(entity_id: str, window_start: int) -> str:
+    """Return the identifier of the anomaly in one window of one entity.
+
+    Parameters
+    ----------
+    entity_id
+        Whose window it is.
+    window_start
+        Start of the window, seconds since the epoch.
+
+    Returns
+    -------
+    str
+        A version 5 UUID: the same window always has the same identifier, so that explaining it
+        again replaces the record instead of adding one.
+
+    Examples
+    --------
+    >>> anomaly_id("ada", 1_767_600_000) == anomaly_id("ada", 1_767_600_000)
+    True
+    """
+    return str(uuid.uuid5(ANOMALY_NAMESPACE, f"{entity_id}/{window_start}"))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvidence:
+    """What one stream did in the window; None where unknown.
+
+    Parameters
+    ----------
+    stream, name, unit
+        Identifier, name for people, unit of the values.
+    actual, expected
+        Value of the window and tier 1's forecast of it.
+    deviation
+        Signed distance between them, in tier 1's scales.
+    score
+        Tier-1 score in [0, 1].
+    """
+
+    stream: str
+    name: str
+    unit: str
+    actual: float | None
+    expected: float | None
+    deviation: float | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """One event of the minutes before the anomaly.
+
+    Parameters
+    ----------
+    at
+        Start of the minute, seconds since the epoch.
+    local_time
+        The same as ``HH:MM`` on the entity's clock.
+    event
+        Event name, as templates use it.
+    stream
+        Identifier of the stream.
+    text
+        What happened, such as ``accelerometer activity increased``.
+    """
+
+    at: int
+    local_time: str
+    event: str
+    stream: str
+    text: str
+
+    @property
+    def line(self) -> str:
+        """The entry as one line of text."""
+        return f"{self.local_time} - {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedSequence:
+    """The known course of events that agrees best with what was observed.
+
+    Parameters
+    ----------
+    template, title
+        Its name and its title in the catalogue.
+    similarity
+        Agreement with what could be observed of it, in [0, 1].
+    coverage
+        Share of it that could be observed, in [0, 1].
+    matched_events, unobserved_events, forbidden_events
+        Event names that were found, could not be seen, or speak against it.
+    """
+
+    template: str
+    title: str
+    similarity: float
+    coverage: float
+    matched_events: tuple[str, ...]
+    unobserved_events: tuple[str, ...]
+    forbidden_events: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Which streams the anomaly is made of.
+
+    Parameters
+    ----------
+    contributions
+        Share of each contributing stream in (0, 1], largest first.
+    unexplained
+        Share that belongs to no stream; with the contributions it sums to 1.
+    """
+
+    contributions: dict[str, float]
+    unexplained: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the explanation rests on."""
+
+    matched_sequence: MatchedSequence | None
+    streams: tuple[StreamEvidence, ...]
+    context: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another possible cause and its probability in [0, 1]."""
+
+    cause: str
+    title: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a window is anomalous.
+
+    Parameters
+    ----------
+    anomaly_id
+        See :func:`anomaly_id`.
+    entity_id, time_zone
+        Whose window it is, and on which clock times are shown.
+    window_start
+        Seconds since the epoch.
+    mode
+        ``fast`` or ``thorough``.
+    trigger
+        Why the window was explained.
+    score, score_confidence
+        Final score and its confidence; None where unknown.
+    summary
+        One sentence.
+    primary_cause
+        The most probable cause, in words.
+    cause_kind
+        Its kind (a ``CauseKind``).
+    confidence
+        How far the primary cause is to be believed, in [0, 1].
+    causal_attribution
+        Contributions of the streams.
+    temporal_sequence
+        What happened when, by minute.
+    evidence
+        What it rests on.
+    primary_probability
+        Probability of the primary cause; with those of the alternatives it sums to 1.
+    alternative_explanations
+        The other causes, most probable first, :data:`OTHER` last.
+    recommended_action
+        What to do now; never empty.
+    missing_streams
+        Identifiers of the streams without a value in this window, in catalogue order.
+    methods_used, degraded
+        What was consulted, and what was not there to be consulted.
+    """
+
+    anomaly_id: str
+    entity_id: str
+    time_zone: str
+    window_start: int
+    mode: str
+    trigger: Trigger
+    score: float | None
+    score_confidence: float | None
+    summary: str
+    primary_cause: str
+    cause_kind: str
+    confidence: float
+    causal_attribution: Attribution
+    temporal_sequence: tuple[TimelineEntry, ...]
+    evidence: Evidence
+    primary_probability: float
+    alternative_explanations: tuple[Alternative, ...]
+    recommended_action: str
+    missing_streams: tuple[str, ...]
+    methods_used: tuple[str, ...]
+    degraded: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-safe builtins: no NaN, no tuples, no enumerations.
+
+        ``window_start`` is an ISO 8601 time in UTC, ``temporal_sequence`` carries the ready line of
+        every entry.
+        """
+        plain: dict[str, Any] = _builtins(asdict(self))
+        plain["window_start"] = datetime.fromtimestamp(self.window_start, tz=UTC).isoformat()
+        for entry, line in zip(plain["temporal_sequence"], self.temporal_sequence, strict=True):
+            entry["line"] = line.line
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read back what :meth:`to_dict` wrote.
+
+        Raises
+        ------
+        InputError
+            If a field is absent or has an unusable value.
+        """
+        try:
+            fields = dict(plain)
+            fields["window_start"] = int(datetime.fromisoformat(plain["window_start"]).timestamp())
+            fields["trigger"] = Trigger(plain["trigger"])
+            fields["causal_attribution"] = Attribution(**plain["causal_attribution"])
+            fields["temporal_sequence"] = tuple(
+                TimelineEntry(**{key: value for key, value in entry.items() if key != "line"})
+                for entry in plain["temporal_sequence"]
+            )
+            evidence = plain["evidence"]
+            matched = evidence["matched_sequence"]
+            fields["evidence"] = Evidence(
+                matched_sequence=None
+                if matched is None
+                else MatchedSequence(**{key: _tupled(value) for key, value in matched.items()}),
+                streams=tuple(StreamEvidence(**stream) for stream in evidence["streams"]),
+                context=evidence["context"],
+            )
+            fields["alternative_explanations"] = tuple(
+                Alternative(**alternative) for alternative in plain["alternative_explanations"]
+            )
+            for name in ("missing_streams", "methods_used", "degraded"):
+                fields[name] = tuple(plain[name])
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f"not an explanation record: {error!r}; give what Explanation.to_dict returned"
+            raise InputError(msg) from error
+
+    def as_text(self) -> str:
+        """Return the explanation as a few lines for a terminal."""
+        start = datetime.fromtimestamp(self.window_start, tz=ZoneInfo(self.time_zone))
+        score = "unknown" if self.score is None else f"{self.score:.2f}"
+        why = f"explained because of {self.trigger.value.replace('_', ' ')}"
+        lines = [
+            f"{self.entity_id}, {start:%Y-%m-%d %H:%M} ({self.time_zone}): score {score}, {why}",
+            self.summary,
+            "",
+            f"Cause:       {self.primary_cause} (confidence {_percent(self.confidence)})",
+            f"Do:          {self.recommended_action}",
+        ]
+        others = ", ".join(
+            f"{other.title} {_percent(other.probability)}"
+            for other in self.alternative_explanations
+        )
+        lines.append(f"Otherwise:   {others}")
+        shares = [f"{s} {_percent(v)}" for s, v in self.causal_attribution.contributions.items()]
+        shares.append(f"unexplained {_percent(self.causal_attribution.unexplained)}")
+        lines.append(f"Shares:      {', '.join(shares)}")
+        if self.temporal_sequence:
+            lines += ["", "What happened:", *(f"  {e.line}" for e in self.temporal_sequence)]
+        if self.evidence.streams:
+            lines += ["", "Streams:", *(f"  {_stream_line(s)}" for s in self.evidence.streams)]
+        if self.missing_streams:
+            lines += ["", f"Missing: {', '.join(self.missing_streams)}"]
+        if self.degraded:
+            lines += ["", f"Not available: {'; '.join(self.degraded)}"]
+        return "\n".join(lines)
+
+
+def _builtins(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        return {key: _builtins(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_builtins(item) for item in value]
+    if isinstance(value, Trigger):
+        return value.value
+    return value
+
+
+def _tupled(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.0f} %"
+
+
+def _stream_line(stream: StreamEvidence) -> str:
+    unit = f" {stream.unit}" if stream.unit else ""
+    actual = "missing" if stream.actual is None else f"{stream.actual:.4g}{unit}"
+    expected = "" if stream.expected is None else f", expected {stream.expected:.4g}{unit}"
+    deviation = "" if stream.deviation is None else f" ({stream.deviation:+.1f} scales)"
+    return f"{stream.name}: {actual}{expected}{deviation}"
