@@ -1,0 +1,234 @@
+"""Gap pattern learning: which absences of data are normal, and which are not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anomaly_assets.detection.gaps.availability import AvailabilityModel, surprise_minus_entropy
+from anomaly_assets.detection.gaps.calibration import HourlyCalibrator
+from anomaly_assets.detection.gaps.layout import BitLayout
+from anomaly_assets.detection.gaps.patterns import PatternFrequency
+from anomaly_assets.detection.gaps.preparation import PreparedWindows, WindowPreparation
+from anomaly_assets.detection.gaps.survival import GapSurvival
+from anomaly_assets.detection.gaps.transitions import TransitionModel
+from anomaly_assets.detection.results import GapScores
+from anomaly_assets.detection.scoring import cauchy_combination, p_of_score, score_of_p
+from anomaly_assets.errors import InputError
+from anomaly_assets.streams.catalogue import Catalogue
+from anomaly_assets.streams.contexts import CONTEXT_NAMES
+from anomaly_assets.streams.windows import WINDOWS_PER_DAY, FloatArray, WindowBlock
+
+#: A window is flagged above this score.
+FLAGGED_ABOVE = 0.7
+#: The p-value of that score.
+FLAGGED_P = float(p_of_score(np.array(FLAGGED_ABOVE)))
+#: Weight with which a flagged window is learnt by the availability of its hour: an outage of some
+#: hours should not make the next one expected.
+FLAGGED_WEIGHT = 0.25
+#: A channel with nothing to say may not outvote another that found something: in the Cauchy
+#: combination p-values of 0.99 weigh as much against one of 0.01, and quiet channels are the rule.
+LARGEST_P = 0.9
+#: Windows over which surprises are averaged.
+MEAN_WINDOWS = 6
+#: Evidence of an average over MEAN_WINDOWS dependent windows, in single windows.
+MEAN_GAIN = 3.0
+#: Windows prepared at once, which bounds the memory of long ranges; results do not depend on it.
+_PREPARED = WINDOWS_PER_DAY
+_SLEEP = CONTEXT_NAMES.index("sleep_hours")
+
+
+class GapDetector:
+    r"""Scores how unusual the absences, and the presences, of a window are.
+
+    Three voices speak for every group's *availability* (was the stream observed) and, for groups
+    with zero-suppressed streams, *activity* (was it observed and not 0); and for all streams
+    together:
+
+    1. availability per local hour and kind of day (:class:`AvailabilityModel`), as surprise minus
+       entropy, summed over the group, and its mean over 6 windows;
+    2. transitions per context (:class:`TransitionModel`), of availability, likewise. They are mixed
+       half and half with voice 1: a change that the hour explains is no surprise, so that a watch
+       taken off every evening is none;
+    3. the age of gaps in waking windows against life tables (:class:`GapSurvival`), of groups and
+    of
+       single zero-suppressed streams.
+
+    Every channel becomes a p-value by its rank among past hours (:class:`HourlyCalibrator`), yet
+    never smaller than the model itself allows: ``n exp(-surprise)`` for `n` streams, so that in
+    ever complete data a first missing reading is no sensation. Groups, and all together, are Cauchy
+    combinations of their channels.
+
+    A stream never observed takes no part, nor does one missing for over 7 days until it returns.
+
+    Parameters
+    ----------
+    catalogue
+        The streams.
+    hours
+        Hours among which surprises are ranked.
+
+    References
+    ----------
+    Liu, Y. and Xie, J. (2020). Cauchy combination test. Journal of the American Statistical
+    Association 115(529).
+    """
+
+    version: int = 1
+
+    def __init__(self, catalogue: Catalogue, *, hours: int = 336) -> None:
+        self._layout = layout = BitLayout.of(catalogue)
+        self._preparation = WindowPreparation(layout, catalogue.contexts)
+        self._availability = AvailabilityModel(layout.n_bits)
+        self._transitions = TransitionModel(layout.n_streams)
+        n_active = layout.n_bits - layout.n_streams
+        self._survival = GapSurvival(1 + layout.n_segments + n_active)
+        self._patterns = PatternFrequency()
+        # Channels are sums of surprises, their means over 6 windows, and ages. Sums are voice 1 of
+        # all streams, voice 2 of all streams, voice 1 of each segment, voice 2 of each of
+        # availability.
+        n_available = layout.n_available_segments
+        self._n_sums = 2 + layout.n_segments + n_available
+        self._n_channels = 2 * self._n_sums + 1 + layout.n_segments
+        segments = np.arange(layout.n_segments) + 1
+        sums = np.concatenate([[0, 0], segments, segments[:n_available]])
+        self._row = np.concatenate([sums, sums, [0], segments])
+        self._sum_starts = np.concatenate(
+            [layout.starts, layout.starts[:n_available] + layout.n_bits]
+        )
+        self._gain = np.ones(self._n_channels)
+        self._gain[self._n_sums : 2 * self._n_sums] = MEAN_GAIN
+        self._weights = self._channel_weights()
+        self._calibrator = HourlyCalibrator(self._n_channels, hours=hours)
+        self._recent_sums = np.zeros((MEAN_WINDOWS, self._n_sums))
+
+    def process(self, block: WindowBlock) -> GapScores:
+        """Score and then learn each window of a block.
+
+        Parameters
+        ----------
+        block
+            Consecutive windows, streams in catalogue order.
+
+        Raises
+        ------
+        InputError
+            If the block has another number of streams than the catalogue.
+        """
+        layout = self._layout
+        if block.values.shape[1] != layout.n_streams:
+            msg = (
+                f"entity {block.entity_id!r}: the block has {block.values.shape[1]} streams, the "
+                f"catalogue of the gap detector {layout.n_streams}; give one column per stream"
+            )
+            raise InputError(msg)
+        n = len(block)
+        groups = np.empty((n, layout.n_groups + 1))
+        surprise = np.empty((n, layout.n_streams))
+        frequency = np.empty(n)
+        group_available = np.empty((n, layout.n_groups))
+        coordinated = np.empty((n, layout.n_groups), dtype=np.bool_)
+        for start in range(0, n, _PREPARED):
+            part = slice(start, min(start + _PREPARED, n))
+            prepared = self._preparation.prepare(block.part(part.start, part.stop))
+            self._run_windows(prepared, groups[part], surprise[part], frequency[part])
+            group_available[part] = prepared.group_available
+            coordinated[part] = prepared.coordinated
+        scores = score_of_p(groups)
+        with np.errstate(invalid="ignore"):
+            flagged = scores[:, -1] > FLAGGED_ABOVE
+        return GapScores(
+            score=scores[:, -1].copy(),
+            group_score=scores[:, :-1].copy(),
+            group_available=group_available,
+            surprise=surprise,
+            coordinated=coordinated,
+            pattern_frequency=frequency,
+            is_anomalous=flagged,
+        )
+
+    def _channel_weights(self) -> FloatArray:
+        """Return each group's (last row: the whole's) weights of the channels.
+
+        A voice's single windows and their means share one weight, and the age of missing activity,
+        the only voice that ever found a phone left unused at work, counts twice. In the whole every
+        group weighs the same, and so do the channels of all streams together.
+        """
+        layout = self._layout
+        owner = np.concatenate([[-1], layout.group_of_segment])[self._row]
+        voice = np.ones(self._n_channels)
+        voice[: 2 * self._n_sums] = 0.5
+        voice[2 * self._n_sums + 1 + layout.n_available_segments :] = 2.0
+        weights = np.zeros((layout.n_groups + 1, self._n_channels))
+        for group in range(-1, layout.n_groups):
+            weights[group] = np.where(owner == group, voice, 0.0)
+        share = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1.0)
+        weights[-1] = share.sum(axis=0)
+        return weights
+
+    def _run_windows(
+        self,
+        ready: PreparedWindows,
+        groups: FloatArray,
+        surprise: FloatArray,
+        frequency: FloatArray,
+    ) -> None:
+        """Go through prepared windows one by one, filling the given rows."""
+        layout = self._layout
+        excess = np.empty((len(ready.cell), layout.n_bits + layout.n_streams))
+        n_behind = ready.n_known[:, self._row]
+        for t, (cell, context) in enumerate(zip(ready.cell, ready.context, strict=True)):
+            surprises = self._surprises(ready, t, excess[t])
+            surprises[np.isnan(n_behind[t])] = np.nan
+            p = np.maximum(self._calibrator.p(surprises), self._least_p(surprises, n_behind[t]))
+            groups[t] = cauchy_combination(p, self._weights)
+            frequency[t] = self._patterns.frequency(context, ready.patterns[t])
+            # NaN, before anything was observed, compares as not flagged.
+            outcomes = ready.outcomes[t]
+            if groups[t, -1] < FLAGGED_P:
+                outcomes = FLAGGED_WEIGHT * outcomes
+            self._availability.learn(cell, outcomes)
+            self._transitions.learn(context, ready.steps[t])
+            self._patterns.learn(context, ready.patterns[t])
+            self._calibrator.take(surprises, hour_over=ready.hour_over[t])
+            if ready.refresh[t]:
+                self._survival.refresh()
+        surprise[:] = np.where(ready.seen, layout.by_stream(excess), np.nan)
+
+    def _least_p(self, surprises: FloatArray, n_behind: FloatArray) -> FloatArray:
+        """Return the smallest p-value that each channel's own model allows."""
+        # Up to exp(700); a surprise below its expectation may be any number of nats below.
+        evidence = np.minimum(-self._gain * surprises, 700.0)
+        least: FloatArray = np.maximum(n_behind, 1.0) * np.exp(evidence)
+        return np.minimum(least, LARGEST_P)
+
+    def _surprises(self, ready: PreparedWindows, t: int, excess: FloatArray) -> FloatArray:
+        """Return the surprise of every channel; `excess` takes that of every bit."""
+        layout = self._layout
+        context = ready.context[t]
+        p = np.empty(excess.size)
+        p[: layout.n_bits] = self._availability.p(ready.cell[t])
+        p[layout.n_bits :] = self._transitions.p(context, ready.was[t])
+        p[layout.n_bits :] += p[: layout.n_streams]
+        p[layout.n_bits :] *= 0.5
+        np.multiply(surprise_minus_entropy(p, ready.bits[t]), ready.taking_part[t], out=excess)
+        n_segments, n_available = layout.n_segments, layout.n_available_segments
+        surprises = np.empty(self._n_channels)
+        sums = surprises[: self._n_sums]
+        sums[2:] = np.add.reduceat(excess, self._sum_starts)
+        sums[0] = sums[2 : 2 + n_available].sum()
+        sums[1] = sums[2 + n_segments :].sum()
+        self._recent_sums[:-1] = self._recent_sums[1:]
+        self._recent_sums[-1] = sums
+        means = surprises[self._n_sums : 2 * self._n_sums]
+        np.add.reduce(self._recent_sums, axis=0, out=means)
+        means /= MEAN_WINDOWS
+        ages = self._survival.update(
+            context, ready.present[t], ready.alive[t], waking=context != _SLEEP
+        )
+        n_rows = 1 + n_segments
+        surprises[2 * self._n_sums :] = ages[:n_rows]
+        if layout.n_bits > layout.n_streams:
+            worst = np.maximum.reduceat(ages[n_rows:], layout.active_starts)
+            active = surprises[2 * self._n_sums + 1 + n_available :]
+            np.maximum(active, worst, out=active)
+        return surprises
