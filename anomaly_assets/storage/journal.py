@@ -1,0 +1,361 @@
+"""The journal of readings: append-only, idempotent, durable before it is acknowledged.
+
+A reading whose window has been aggregated already is *late*. Within the horizon it is stored and
+its window marked in ``late_windows`` for a replay; beyond, it is stored and flagged, and not
+aggregated.
+
+Writers share the entity's row (``FOR KEY SHARE``) and :func:`close_windows` takes it for itself, so
+that a reading in flight is either seen by the aggregation or late, never lost between the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psycopg import sql
+
+from anomaly_assets.errors import InputError
+from anomaly_assets.storage import bulk
+from anomaly_assets.storage.grids import where
+from anomaly_assets.storage.identifiers import RejectionReason
+from anomaly_assets.storage.partitions import ensure_months
+from anomaly_assets.streams.aggregation import Readings, ReadingTimes
+from anomaly_assets.streams.windows import window_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from anomaly_assets.storage.database import Connection
+    from anomaly_assets.streams.catalogue import Catalogue
+    from anomaly_assets.streams.windows import IntArray, WindowRange
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INSERT = """
+INSERT INTO readings (entity_id, event_time, stream_id, value, received_at, source, late)
+SELECT %(entity_id)s, s.event_time, n.name, s.value, %(received_at)s, %(source)s,
+       coalesce(s.event_time < %(too_late_before)s::timestamptz, false)
+FROM staged_readings AS s
+JOIN unnest(%(names)s::text[]) WITH ORDINALITY AS n (name, code) ON n.code = s.code
+ORDER BY s.event_time, n.name
+ON CONFLICT DO NOTHING
+"""
+_INSERT_AND_MARK = f"""
+WITH inserted AS ({_INSERT} RETURNING event_time, late),
+marked AS (
+    INSERT INTO late_windows AS l (entity_id, "window", first_received_at, readings)
+    SELECT %(entity_id)s, date_bin('5 minutes', event_time, '1970-01-01T00:00:00Z'),
+           %(received_at)s, count(*)
+    FROM inserted WHERE NOT late AND event_time < %(aggregated_until)s
+    GROUP BY 2 ORDER BY 2
+    ON CONFLICT (entity_id, "window") DO UPDATE SET readings = l.readings + excluded.readings
+)
+SELECT count(*), count(*) FILTER (WHERE NOT late AND event_time < %(aggregated_until)s),
+       count(*) FILTER (WHERE late)
+FROM inserted
+"""  # noqa: S608 - composed of constants
+
+
+@dataclass(frozen=True)
+class AppendReport:
+    """What became of appended readings.
+
+    Parameters
+    ----------
+    accepted
+        Newly stored, late ones included.
+    duplicate
+        Already there, with the same entity, stream and time; the stored value stays.
+    late
+        Of the accepted: their windows had been aggregated, and are marked for a replay.
+    too_late
+        Of the accepted: beyond the horizon; kept, but not aggregated.
+    """
+
+    accepted: int = 0
+    duplicate: int = 0
+    late: int = 0
+    too_late: int = 0
+
+    def __add__(self, other: AppendReport) -> AppendReport:
+        """Add two reports up."""
+        return AppendReport(
+            self.accepted + other.accepted,
+            self.duplicate + other.duplicate,
+            self.late + other.late,
+            self.too_late + other.too_late,
+        )
+
+
+@dataclass(frozen=True)
+class JournalReadings:
+    """What the journal knows of a range.
+
+    Parameters
+    ----------
+    readings
+        Accepted readings, to be aggregated.
+    late
+        Readings that came beyond the horizon.
+    rejected
+        Readings that were refused, as far as stream and time were readable.
+    """
+
+    readings: Readings
+    late: ReadingTimes
+    rejected: ReadingTimes
+
+
+def append_readings(  # noqa: PLR0913 - what, of whom, from where, and since when it is late
+    connection: Connection,
+    entity_id: str,
+    readings: Readings,
+    catalogue: Catalogue,
+    *,
+    source: str,
+    late_horizon: timedelta,
+    received_at: datetime | None = None,
+) -> AppendReport:
+    """Store readings of one entity, in the caller's transaction or one of its own.
+
+    Outside of a transaction they are durable when this returns.
+
+    Parameters
+    ----------
+    connection
+        A connection to the database.
+    entity_id
+        An entity of the table ``entities``.
+    readings
+        Accepted readings, in any order. Of several with one stream and time the first stays.
+    catalogue
+        Names the streams.
+    source
+        Where they come from: a file's name, ``api``, a topic.
+    late_horizon
+        How far behind the aggregate a reading may be and still cause a replay.
+    received_at
+        When they arrived; default: the transaction's time.
+
+    Raises
+    ------
+    InputError
+        If there is no such entity, or a value is not finite.
+    """
+    count = len(readings.stream)
+    if count == 0:
+        return AppendReport()
+    _require_finite(readings, catalogue)
+    ordered = _ordered(readings, catalogue)
+    first = _moment(ordered.microseconds[0])
+    ensure_months(connection, _months_of(ordered.microseconds))
+    with connection.transaction():
+        aggregated_until = _share(connection, entity_id)
+        too_late_before = None if aggregated_until is None else aggregated_until - late_horizon
+        _stage(connection, ordered)
+        parameters: dict[str, Any] = {
+            "entity_id": entity_id,
+            "names": list(catalogue.stream_ids),
+            "source": source,
+            "received_at": received_at or datetime.now(tz=UTC),
+            "aggregated_until": aggregated_until,
+            "too_late_before": too_late_before,
+        }
+        if aggregated_until is None or first >= aggregated_until:
+            accepted = connection.execute(_INSERT, parameters).rowcount
+            report = AppendReport(accepted, count - accepted)
+        else:
+            row = connection.execute(_INSERT_AND_MARK, parameters).fetchone() or (0, 0, 0)
+            report = AppendReport(row[0], count - row[0], row[1], row[2])
+        _extend(connection, entity_id, ordered, too_late_before)
+    return report
+
+
+def read_readings(
+    connection: Connection, entity_id: str, windows: WindowRange, catalogue: Catalogue
+) -> JournalReadings:
+    """Load what the journal knows of a range of windows, ordered by nothing in particular."""
+    streams = sql.SQL(
+        "JOIN unnest(%(names)s::text[]) WITH ORDINALITY AS n (name, code) ON n.name = r.stream_id "
+        "WHERE r.entity_id = %(entity_id)s AND r.event_time >= %(start)s AND r.event_time < %(end)s"
+    )
+    parameters = {"names": list(catalogue.stream_ids), **where(entity_id, windows)}
+    found = bulk.fetch_columns(
+        connection,
+        sql.SQL(
+            "SELECT r.event_time AS at, n.code::int4 AS code, r.value, r.late FROM readings AS r {}"
+        ).format(streams),
+        parameters,
+        {"at": "time", "code": "i4", "value": "f8", "late": "b1"},
+    )
+    refused = bulk.fetch_columns(
+        connection,
+        # A wrong clock says nothing about the window it names.
+        sql.SQL(
+            "SELECT r.event_time AS at, n.code::int4 AS code FROM rejected_readings AS r {} "
+            "AND r.reason <> %(future)s"
+        ).format(streams),
+        {**parameters, "future": RejectionReason.FUTURE_TIME},
+        {"at": "time", "code": "i4"},
+    )
+    stream = found["code"].astype(np.int64) - 1
+    late = found["late"]
+    return JournalReadings(
+        Readings(stream[~late], found["at"][~late], found["value"][~late]),
+        ReadingTimes(stream[late], found["at"][late]),
+        ReadingTimes(refused["code"].astype(np.int64) - 1, refused["at"]),
+    )
+
+
+def last_reading_before(
+    connection: Connection, entity_id: str, moment: datetime
+) -> datetime | None:
+    """Return the time of the last aggregated reading before `moment`, or None."""
+    row = connection.execute(
+        "SELECT event_time FROM readings WHERE entity_id = %s AND event_time < %s AND NOT late "
+        "ORDER BY event_time DESC LIMIT 1",
+        (entity_id, moment),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def close_windows(connection: Connection, entity_id: str, until: datetime) -> None:
+    """Declare all windows before `until` aggregated: readings of theirs that still come are late.
+
+    Waits for readings in flight. Never moves back. Call it before the readings are read.
+
+    Raises
+    ------
+    InputError
+        If there is no such entity, or `until` is no window boundary.
+    """
+    if window_of(until) != until:
+        msg = f"{until.isoformat()} is not the start of a window; give a multiple of 5 minutes"
+        raise InputError(msg)
+    with connection.transaction():
+        row = connection.execute(
+            "SELECT aggregated_until FROM entities WHERE entity_id = %s FOR UPDATE", (entity_id,)
+        ).fetchone()
+        if row is None:
+            raise InputError(_unknown(entity_id))
+        connection.execute(
+            "UPDATE entities SET aggregated_until = greatest(aggregated_until, %s) "
+            "WHERE entity_id = %s",
+            (until, entity_id),
+        )
+
+
+def clear_late_windows(connection: Connection, entity_id: str, windows: WindowRange) -> int:
+    """Take back the marks of a range that is being aggregated again; returns how many.
+
+    Call it in the transaction that aggregates, before the readings are read: a kill then leaves the
+    marks, and a reading that arrives meanwhile marks its window again.
+    """
+    return connection.execute(
+        'DELETE FROM late_windows WHERE entity_id = %(entity_id)s AND "window" >= %(start)s '
+        'AND "window" < %(end)s',
+        where(entity_id, windows),
+    ).rowcount
+
+
+def reopen(connection: Connection, entity_id: str, since: datetime) -> int:
+    """Take readings from `since` on that came beyond the horizon into the aggregate after all.
+
+    Their windows are marked like those of any late reading, and the entity's history begins with
+    the first of them if that is earlier. Returns the number of readings.
+    """
+    with connection.transaction():
+        connection.execute("SELECT 1 FROM entities WHERE entity_id = %s FOR UPDATE", (entity_id,))
+        row = connection.execute(
+            "WITH taken AS (UPDATE readings SET late = false WHERE entity_id = %(entity_id)s "
+            "AND event_time >= %(since)s AND late RETURNING event_time), "
+            'marked AS (INSERT INTO late_windows AS l (entity_id, "window", readings) '
+            "SELECT %(entity_id)s, date_bin('5 minutes', event_time, '1970-01-01T00:00:00Z'), "
+            "count(*) FROM taken GROUP BY 2 ORDER BY 2 "
+            'ON CONFLICT (entity_id, "window") DO UPDATE SET readings = l.readings + '
+            "excluded.readings) SELECT count(*), min(event_time) FROM taken",
+            {"entity_id": entity_id, "since": since},
+        ).fetchone() or (0, None)
+        if row[1] is not None:
+            connection.execute(
+                "UPDATE entities SET first_window = least(first_window, %s) WHERE entity_id = %s",
+                (window_of(row[1]), entity_id),
+            )
+    return int(row[0])
+
+
+def _require_finite(readings: Readings, catalogue: Catalogue) -> None:
+    finite = np.isfinite(readings.value)
+    if not finite.all():
+        worst = int(np.argmin(finite))
+        msg = (
+            f"stream {catalogue.stream_ids[int(readings.stream[worst])]!r}: reading {worst} is "
+            f"{readings.value[worst]}; only finite numbers go into the journal, reject it before"
+        )
+        raise InputError(msg)
+
+
+def _ordered(readings: Readings, catalogue: Catalogue) -> Readings:
+    """Sort by the primary key, so that two writers meet their common rows in one order."""
+    rank = np.empty(len(catalogue.stream_ids), dtype=np.int64)
+    rank[np.argsort(np.array(catalogue.stream_ids, dtype=object))] = np.arange(len(rank))
+    order = np.lexsort((rank[readings.stream], readings.microseconds))
+    return Readings(readings.stream[order], readings.microseconds[order], readings.value[order])
+
+
+def _share(connection: Connection, entity_id: str) -> datetime | None:
+    row = connection.execute(
+        "SELECT aggregated_until FROM entities WHERE entity_id = %s FOR KEY SHARE", (entity_id,)
+    ).fetchone()
+    if row is None:
+        raise InputError(_unknown(entity_id))
+    until: datetime | None = row[0]
+    return until
+
+
+def _stage(connection: Connection, readings: Readings) -> None:
+    connection.execute(
+        "CREATE TEMPORARY TABLE IF NOT EXISTS staged_readings "
+        "(event_time timestamptz, code int4, value float8) ON COMMIT DELETE ROWS"
+    )
+    connection.execute("TRUNCATE staged_readings")
+    columns: dict[str, npt.NDArray[Any]] = {
+        "event_time": readings.microseconds - bulk.POSTGRES_EPOCH,
+        "code": (readings.stream + 1).astype(np.int32),
+        "value": readings.value,
+    }
+    bulk.copy_fixed(connection, "staged_readings", columns)
+
+
+def _extend(
+    connection: Connection, entity_id: str, ordered: Readings, too_late_before: datetime | None
+) -> None:
+    """Widen the entity's known span by readings in order of time."""
+    times: IntArray = ordered.microseconds
+    counted = times
+    if too_late_before is not None:
+        border = int((too_late_before - _EPOCH) / timedelta(microseconds=1))
+        counted = times[np.searchsorted(times, border) :]
+    first = window_of(_moment(counted[0])) if len(counted) else None
+    connection.execute(
+        "UPDATE entities SET first_window = least(first_window, %(first)s), "
+        "last_reading_at = greatest(last_reading_at, %(last)s) WHERE entity_id = %(entity_id)s "
+        "AND (first_window IS NULL OR first_window > %(first)s "
+        "OR last_reading_at IS NULL OR last_reading_at < %(last)s)",
+        {"first": first, "last": _moment(times[-1]), "entity_id": entity_id},
+    )
+
+
+def _months_of(microseconds: IntArray) -> list[datetime]:
+    months = np.unique(microseconds.astype("datetime64[us]").astype("datetime64[M]"))
+    return [datetime(month.year, month.month, 1, tzinfo=UTC) for month in months.tolist()]
+
+
+def _moment(microseconds: np.int64) -> datetime:
+    return _EPOCH + timedelta(microseconds=int(microseconds))
+
+
+def _unknown(entity_id: str) -> str:
+    return f"no entity {entity_id!r}; make it with ensure_entity, or by ingesting a file of it"

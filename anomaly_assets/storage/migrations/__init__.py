@@ -1,0 +1,1 @@
+"""Alembic's environment; run it through :mod:`anomaly_assets.storage.migrate`."""

@@ -1,0 +1,147 @@
+"""What people ask the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anomaly_assets.storage.identifiers import ENTITY_ROW, Method
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from anomaly_assets.streams.windows import FloatArray, IntArray
+
+    Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """A window with a high final score, and its explanation where there is one."""
+
+    entity_id: str
+    window: datetime
+    score: float
+    confidence: float | None
+    anomaly_id: str | None
+    summary: str | None
+    primary_cause: str | None
+    recommended_action: str | None
+
+
+@dataclass(frozen=True)
+class EntityStatus:
+    """How an entity is doing.
+
+    Parameters
+    ----------
+    entity_id, catalogue, time_zone
+        Who; catalogue and zone are None where the default holds.
+    first_window, last_reading_at, processed_until
+        Its first window, newest reading and the end of the last window taken into the aggregate.
+    latest_score, latest_confidence
+        Of the newest window with a final score.
+    anomalous_last_day
+        Windows above the threshold in the day before `processed_until`.
+    coverage_last_day
+        Share of values observed in that day, in [0, 1]; None without any.
+    rejected, late_windows, late_beyond_horizon
+        Readings refused, windows waiting for a replay, readings too late for one.
+    """
+
+    entity_id: str
+    catalogue: str | None
+    time_zone: str | None
+    first_window: datetime | None
+    last_reading_at: datetime | None
+    processed_until: datetime | None
+    latest_score: float | None
+    latest_confidence: float | None
+    anomalous_last_day: int
+    coverage_last_day: float | None
+    rejected: int
+    late_windows: int
+    late_beyond_horizon: int
+
+
+def top_anomalies(  # noqa: PLR0913 - the filters a person may set
+    connection: Connection,
+    *,
+    entity_id: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    min_score: float = 0.7,
+    limit: int = 20,
+) -> list[Anomaly]:
+    """Return the windows with the highest final scores, highest first."""
+    rows = connection.execute(
+        "SELECT s.entity_id, s.timestamp, s.anomaly_score, s.confidence, e.anomaly_id::text, "
+        "e.summary, e.primary_cause, e.recommended_action FROM anomaly_scores AS s "
+        "LEFT JOIN causal_explanations AS e "
+        "ON e.entity_id = s.entity_id AND e.timestamp = s.timestamp "
+        "WHERE s.method = %(method)s AND s.anomaly_score > %(min_score)s "
+        "AND (%(entity)s::text IS NULL OR s.entity_id = %(entity)s) "
+        "AND s.timestamp >= coalesce(%(since)s::timestamptz, '-infinity') "
+        "AND s.timestamp < coalesce(%(until)s::timestamptz, 'infinity') "
+        "ORDER BY s.anomaly_score DESC, s.timestamp, s.entity_id LIMIT %(limit)s",
+        {
+            "method": Method.ENSEMBLE,
+            "min_score": min_score,
+            "entity": entity_id,
+            "since": since,
+            "until": until,
+            "limit": limit,
+        },
+    ).fetchall()
+    return [Anomaly(*row) for row in rows]
+
+
+def final_scores(connection: Connection, entity_id: str) -> tuple[IntArray, FloatArray]:
+    """Return window starts (epoch seconds) and final scores of an entity, in order.
+
+    Unknown scores are NaN.
+    """
+    rows = connection.execute(
+        "SELECT extract(epoch FROM timestamp)::bigint, anomaly_score FROM anomaly_scores "
+        "WHERE entity_id = %s AND stream_id = %s AND method = %s ORDER BY timestamp",
+        (entity_id, ENTITY_ROW, Method.ENSEMBLE),
+    ).fetchall()
+    starts = np.array([row[0] for row in rows], dtype=np.int64)
+    scores = np.array([np.nan if row[1] is None else row[1] for row in rows], dtype=np.float64)
+    return starts, scores
+
+
+def explanation_record(connection: Connection, anomaly_id: str) -> dict[str, Any] | None:
+    """Return the full record of an explanation, or None if there is none of that identifier."""
+    row = connection.execute(
+        "SELECT record FROM causal_explanations WHERE anomaly_id::text = %s", (anomaly_id,)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def entity_statuses(connection: Connection, *, threshold: float) -> list[EntityStatus]:
+    """Return how every entity is doing, by identifier."""
+    rows = connection.execute(
+        "SELECT n.entity_id, n.catalogue, n.time_zone, n.first_window, n.last_reading_at, "
+        "n.aggregated_until, latest.anomaly_score, latest.confidence, "
+        "coalesce(day.anomalous, 0), cover.share, "
+        "(SELECT count(*) FROM rejected_readings AS r WHERE r.entity_id = n.entity_id), "
+        "(SELECT count(*) FROM late_windows AS l WHERE l.entity_id = n.entity_id), "
+        "(SELECT count(*) FROM readings AS q WHERE q.entity_id = n.entity_id AND q.late) "
+        "FROM entities AS n "
+        "LEFT JOIN LATERAL (SELECT anomaly_score, confidence FROM anomaly_scores "
+        "WHERE entity_id = n.entity_id AND stream_id = %(row)s AND method = %(method)s "
+        "ORDER BY timestamp DESC LIMIT 1) AS latest ON true "
+        "LEFT JOIN LATERAL (SELECT count(*) AS anomalous FROM anomaly_scores "
+        "WHERE entity_id = n.entity_id AND method = %(method)s AND anomaly_score > %(threshold)s "
+        "AND timestamp >= n.aggregated_until - interval '1 day') AS day ON true "
+        "LEFT JOIN LATERAL (SELECT avg((NOT is_missing)::int)::float8 AS share "
+        "FROM time_series_data WHERE entity_id = n.entity_id "
+        "AND timestamp >= n.aggregated_until - interval '1 day') AS cover ON true "
+        "ORDER BY n.entity_id",
+        {"row": ENTITY_ROW, "method": Method.ENSEMBLE, "threshold": threshold},
+    ).fetchall()
+    return [EntityStatus(*row) for row in rows]

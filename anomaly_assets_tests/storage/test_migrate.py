@@ -1,0 +1,95 @@
+"""The schema: up, down, and equal to the models."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from anomaly_assets.errors import StorageError
+from anomaly_assets.storage import migrate
+from anomaly_assets.storage.database import Database, DatabaseUnreachableError
+from anomaly_assets.storage.partitions import ensure_partitions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOMENT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+
+
+def tables(database: Database, schema: str = "public") -> Sequence[str]:
+    """Return the names of all tables of a schema."""
+    with database.connect() as connection:
+        rows = connection.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = %s", (schema,)
+        ).fetchall()
+    return sorted(row[0] for row in rows)
+
+
+def test_migrated_database_has_exactly_the_tables_of_the_models(database: Database) -> None:
+    """The check passes on a fresh database, also after partitions were made."""
+    with database.connect() as connection:
+        ensure_partitions(connection, MOMENT, MOMENT)
+    migrate.check(database.url)
+    assert migrate.current(database.url) == migrate.head()
+
+
+def test_altered_table_is_reported(database: Database) -> None:
+    """A column that somebody dropped by hand is named."""
+    with database.connect() as connection:
+        connection.execute("ALTER TABLE labels DROP COLUMN note")
+    with pytest.raises(StorageError, match="note"):
+        migrate.check(database.url)
+
+
+def test_empty_database_is_told_from_a_migrated_one(empty_database_url: str) -> None:
+    """The check says which command brings the tables."""
+    assert migrate.current(empty_database_url) is None
+    with pytest.raises(StorageError, match="anomaly-assets migrate"):
+        migrate.check(empty_database_url)
+
+
+def test_down_and_up_again_with_rows_and_partitions(database: Database) -> None:
+    """Migrating down removes everything, rows and partitions included; up again works."""
+    before = tables(database)
+    with database.connect() as connection:
+        ensure_partitions(connection, MOMENT, MOMENT)
+        connection.execute(
+            "INSERT INTO readings (entity_id, event_time, stream_id, value, source) "
+            "VALUES ('e', %s, 's', 1, 'test')",
+            (MOMENT,),
+        )
+        connection.execute("INSERT INTO entities (entity_id) VALUES ('e')")
+    migrate.downgrade(database.url, "base")
+    assert tables(database) == ["alembic_version"]
+    assert tables(database, "partitions") == []
+    migrate.upgrade(database.url)
+    assert tables(database) == before
+    migrate.check(database.url)
+
+
+def test_several_processes_may_migrate_at_once(empty_database_url: str) -> None:
+    """Concurrent upgrades wait for each other instead of failing."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(migrate.upgrade, [empty_database_url] * 2))
+    migrate.check(empty_database_url)
+
+
+def test_snapshots_are_stored_uncompressed(database: Database) -> None:
+    """The blob column has external storage."""
+    with database.connect() as connection:
+        row = connection.execute(
+            "SELECT attstorage FROM pg_attribute "
+            "WHERE attrelid = 'model_snapshots'::regclass AND attname = 'blob'"
+        ).fetchone()
+    assert row == ("e",)
+
+
+def test_unreachable_server_is_said_so() -> None:
+    """Neither alembic nor psycopg tracebacks, but the address without its password."""
+    url = "postgresql://ann:secret@127.0.0.1:1/watch"
+    with pytest.raises(DatabaseUnreachableError) as caught:
+        migrate.current(url)
+    assert "secret" not in str(caught.value)
