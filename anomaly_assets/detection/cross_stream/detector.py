@@ -1,0 +1,264 @@
+"""Tier 2: everything that only several streams together can tell."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anomaly_assets.detection.cross_stream.features import (
+    TIME_FEATURES,
+    FeatureExtractor,
+    FeatureLayout,
+    RunningScale,
+)
+from anomaly_assets.detection.cross_stream.half_space_trees import ForestBundle, ForestPlan
+from anomaly_assets.detection.cross_stream.relationships import N_STATISTICS, RelationshipModel
+from anomaly_assets.detection.cross_stream.selection import choose, value_features
+from anomaly_assets.detection.ranking import RankCalibrator
+from anomaly_assets.detection.results import CrossStreamScores, GapScores, IndividualScores
+from anomaly_assets.detection.scoring import cauchy_combination, p_of_score, score_of_p
+from anomaly_assets.errors import InputError
+from anomaly_assets.streams.catalogue import Catalogue
+from anomaly_assets.streams.windows import (
+    WINDOWS_PER_DAY,
+    BoolArray,
+    FloatArray,
+    WindowBlock,
+)
+
+#: Values are clipped here: far beyond any reading, but their squares are still finite.
+LARGEST_VALUE = 1e100
+MAIN_TREES, MAIN_HEIGHT = 50, 8
+GROUP_TREES, GROUP_HEIGHT = 30, 6
+RANK_WINDOW = 400
+#: How often a split falls on time, availability, values and summaries.
+BLOCK_WEIGHTS = (0.2, 1.0, 1.0, 1.5)
+VOICES = ("half_space_trees", "groups", "relationships", "deviations", "gaps")
+VOICE_WEIGHTS = np.array([0.2, 0.15, 0.25, 0.2, 0.2])
+#: Larger p-values are combined as this, so that no voice outvotes another by being very ordinary:
+#: all statistics of the Cauchy combination are then at least 0.
+ORDINARY_P = 0.5
+#: The combined p-value is multiplied by this: the voices overlap, and days are less alike than the
+#: rank layer assumes. With it, about 0.8 % of clean windows are above 0.7.
+WINDOW_PENALTY = 3.0
+#: It is doubled at this many windows and larger before: the first day has no other to compare with.
+WARM_UP = float(WINDOWS_PER_DAY)
+
+
+def forest_plans(catalogue: Catalogue, layout: FeatureLayout, seed: int) -> list[ForestPlan]:
+    """Plan the main forest and one for each group, the main one first.
+
+    Within a forest, availability and values share the splits equally and summaries get a little
+    more, however many features each of them has: with 500 streams the summaries would otherwise
+    never be looked at. Time gets few splits: a reference window is shorter than a day, so that a
+    forest full of them finds every new weekday odd.
+
+    Parameters
+    ----------
+    catalogue
+        Streams and groups.
+    layout
+        Where each feature lies.
+    seed
+        Seed of the main forest; the groups' follow.
+    """
+    time = list(range(len(TIME_FEATURES)))
+    bits, values, slots = layout.bits, layout.values, layout.slots
+    summaries = list(range(layout.summaries.start, layout.summaries.stop))
+    selected = list(range(slots.start, slots.stop))
+    main = [time, list(range(bits.start, bits.stop)), selected, summaries]
+    plans = [_plan(main, MAIN_TREES, MAIN_HEIGHT, seed)]
+    for group in range(layout.n_groups):
+        members = np.flatnonzero(catalogue.group_of_stream == group).tolist()
+        own_bits = [bits.start + stream for stream in members]
+        own_values = [values.start + stream for stream in members]
+        blocks = [time, own_bits, own_values, list(layout.summaries_of(group))]
+        plans.append(_plan(blocks, GROUP_TREES, GROUP_HEIGHT, seed + 1 + group))
+    return plans
+
+
+def _plan(blocks: list[list[int]], n_trees: int, height: int, seed: int) -> ForestPlan:
+    features = [feature for block in blocks for feature in block]
+    widths = [
+        weight / len(block)
+        for weight, block in zip(BLOCK_WEIGHTS, blocks, strict=True)
+        for _ in block
+    ]
+    return ForestPlan(tuple(features), tuple(widths), n_trees, height, seed)
+
+
+def stream_surprises(scores: FloatArray) -> FloatArray:
+    """Return each stream's term of a Cauchy combination of tier 1, shape as `scores`.
+
+    About ``1 / (pi p)`` for a small p-value, 0 for an ordinary or unknown one. Their sum is ranked
+    among its own past: tier 1's p-values hold for each stream, but how often the oddest of dozens
+    of dependent streams is how odd is learnt.
+    """
+    p = np.minimum(p_of_score(scores), ORDINARY_P)
+    return np.where(np.isfinite(p), 1.0 / np.tan(np.pi * np.where(np.isfinite(p), p, 0.5)), 0.0)
+
+
+def _combined(p: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+    """Combine each row's p-values."""
+    used = np.ones(p.shape[1]) if weights is None else weights
+    return cauchy_combination(np.minimum(p, ORDINARY_P), used)
+
+
+class CrossStreamDetector:
+    """Half-space forests, relationships and gaps of all streams, as one score a window.
+
+    Parameters
+    ----------
+    catalogue
+        Streams and groups.
+    seed
+        Seed of the forests.
+    max_features
+        Budget of the main forest's time, availability and value features, and the largest number of
+        streams whose relationships are tracked.
+    rank_window
+        Number of windows among which a raw score is ranked.
+
+    Raises
+    ------
+    InputError
+        If `max_features` is less than 1.
+    """
+
+    version: int = 1
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        seed: int = 42,
+        max_features: int = 40,
+        rank_window: int = RANK_WINDOW,
+    ) -> None:
+        if max_features < 1:
+            msg = f"max_features is {max_features}; give at least 1 (40 is usual)"
+            raise InputError(msg)
+        n_streams = len(catalogue.streams)
+        n_slots = value_features(n_streams, len(TIME_FEATURES), max_features)
+        self.n_windows = 0
+        self._n_streams = n_streams
+        self._n_groups = len(catalogue.groups)
+        self._features = FeatureExtractor(catalogue, n_slots)
+        self._scale = RunningScale(n_streams)
+        self._relationships = RelationshipModel(n_streams, max_features)
+        self._slots = np.arange(n_slots, dtype=np.int64)
+        self._forests = ForestBundle(forest_plans(catalogue, self._features.layout, seed))
+        # Channels: main forest, groups, relationships, tier 1's deviations.
+        self._ranks = RankCalibrator(1 + self._n_groups + N_STATISTICS + 1, rank_window)
+
+    def process(
+        self, block: WindowBlock, individual: IndividualScores, gaps: GapScores
+    ) -> CrossStreamScores:
+        """Score the windows of a block, then learn them, one after the other.
+
+        Parameters
+        ----------
+        block
+            Consecutive windows, following those processed before.
+        individual
+            Tier 1 of the same windows; only `score` and `deviation` are used.
+        gaps
+            Gap detector of the same windows; only `score` is used.
+
+        Returns
+        -------
+        CrossStreamScores
+            Scores of the windows.
+
+        Raises
+        ------
+        InputError
+            If the arrays do not belong to the block or to the catalogue.
+        """
+        shape = (len(block), self._n_streams)
+        if not block.values.shape == individual.deviation.shape == individual.score.shape == shape:
+            msg = (
+                f"entity {block.entity_id!r}: values {block.values.shape}, tier-1 scores "
+                f"{individual.score.shape} and deviations {individual.deviation.shape} must all "
+                f"be {shape}"
+            )
+            raise InputError(msg)
+        if gaps.score.shape != (len(block),):
+            msg = f"entity {block.entity_id!r}: gap scores {gaps.score.shape}, expected {shape[:1]}"
+            raise InputError(msg)
+        inputs = self._features.prepare(block, individual)
+        p = np.full((len(block), self._ranks.n), np.nan)
+        scored = np.asarray(np.isfinite(individual.score).any(axis=1))
+        surprises = stream_surprises(individual.score)
+        any_available = np.asarray(block.available.any(axis=1))
+        bounded = np.clip(block.values, -LARGEST_VALUE, LARGEST_VALUE)
+        numeric = block.available.astype(np.float64)
+        for window in range(len(block)):
+            if any_available[window]:
+                values, available = bounded[window], block.available[window]
+                scaled = self._scale.scale(values)
+                x, active = self._features.vector(inputs, window, scaled, self._slots)
+                surprise = surprises[window].sum() if scored[window] else np.nan
+                p[window] = self._rank(x, active, bounded[window], numeric[window], surprise)
+                self._scale.learn(values, available)
+            self.n_windows += 1
+            if self.n_windows % WINDOWS_PER_DAY == 0:
+                self._reselect()
+        return self._combine(p, gaps.score)
+
+    def _rank(
+        self,
+        x: FloatArray,
+        active: BoolArray,
+        values: FloatArray,
+        available: FloatArray,
+        surprise: float,
+    ) -> FloatArray:
+        """Return the p-value of every channel, and learn the window."""
+        learning = np.concatenate(([True], active))
+        raw = self._forests.score_and_learn(x, learning)
+        relationships = self._relationships
+        z = relationships.standardise(values)
+        residuals = relationships.residuals(z, available)
+        statistics = relationships.statistics(residuals)
+        relationships.learn(values, z, residuals, available)
+        channels = np.empty(self._ranks.n)
+        # The raw score is bounded by 1; its distance from 1 has an exponential tail in the
+        # logarithm.
+        channels[: raw.size] = np.where(learning, -np.log(np.maximum(1.0 - raw, 1e-12)), np.nan)
+        channels[raw.size : -1] = statistics
+        channels[-1] = np.log1p(surprise)
+        p = self._ranks.p(channels)
+        self._ranks.learn(channels)
+        return p
+
+    def _reselect(self) -> None:
+        """Choose the streams of the value features and of the relationships, once a day."""
+        relationships = self._relationships
+        score = relationships.predictiveness()
+        relationships.reselect(score, self.n_windows // WINDOWS_PER_DAY)
+        eligible = np.where(self._scale.seen > 0.0, score, -1.0)
+        self._slots = choose(eligible, self._slots, self._slots.size)
+
+    def _combine(self, p: FloatArray, gap_score: FloatArray) -> CrossStreamScores:
+        n_forests = 1 + self._n_groups
+        group_p = p[:, 1:n_forests]
+        voice_p = np.stack(
+            [
+                p[:, 0],
+                _combined(group_p),
+                _combined(p[:, n_forests:-1]),
+                p[:, -1],
+                p_of_score(gap_score),
+            ],
+            axis=1,
+        )
+        # These windows have been counted already.
+        age = np.arange(self.n_windows - len(p), self.n_windows, dtype=np.float64)
+        penalty = WINDOW_PENALTY * (1.0 + WARM_UP / (age + 1.0))
+        combined = np.minimum(penalty * _combined(voice_p, VOICE_WEIGHTS), 1.0)
+        voices = score_of_p(voice_p)
+        return CrossStreamScores(
+            score=score_of_p(combined),
+            group_score=score_of_p(group_p),
+            voices={name: voices[:, i].copy() for i, name in enumerate(VOICES)},
+        )
