@@ -18,7 +18,8 @@ class StreamHealth:
     Parameters
     ----------
     availability
-        Share of observed windows in the stream's rolling window, in [0, 1]; 0 before the first reading.
+        Share of observed windows in the stream's rolling window, in [0, 1]; 0 before the first
+        reading.
     consecutive_missing
         Missing windows in a row up to and including this one (int64).
     score
@@ -69,7 +70,8 @@ class GapScores:
     Parameters
     ----------
     score
-        How unusual the absences (and presences) of the window are, in [0, 1], shape ``(n_windows,)``.
+        How unusual the absences (and presences) of the window are, in [0, 1], shape
+        ``(n_windows,)``.
     group_score
         The same for each group, shape ``(n_windows, n_groups)``.
     group_available
@@ -81,8 +83,8 @@ class GapScores:
     coordinated
         Whether a group's streams went missing together (bool), shape ``(n_windows, n_groups)``.
     pattern_frequency
-        Faded relative frequency in [0, 1] of this window's availability pattern in its context before
-        this window, shape ``(n_windows,)``.
+        Faded relative frequency in [0, 1] of this window's availability pattern in its context
+        before this window, shape ``(n_windows,)``.
     is_anomalous
         Whether the window's gaps are flagged (bool), shape ``(n_windows,)``.
     """
@@ -103,13 +105,14 @@ class CrossStreamScores:
     Parameters
     ----------
     score
-        All voices combined, in [0, 1], shape ``(n_windows,)``; NaN before anything was ever observed.
+        All voices combined, in [0, 1], shape ``(n_windows,)``; NaN before anything was ever
+        observed.
     group_score
         Each group's detector, shape ``(n_windows, n_groups)``; NaN where no stream of the group was
         ever observed.
     voices
-        Score of every voice by name (``half_space_trees``, ``groups``, ``gaps``, ...), each of shape
-        ``(n_windows,)``.
+        Score of every voice by name (``half_space_trees``, ``groups``, ``gaps``, ...), each of
+        shape ``(n_windows,)``.
     """
 
     score: FloatArray

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -19,7 +19,13 @@ from anomaly_assets.detection.explanation.record import Explanation
 from anomaly_assets.detection.explanation.triggers import FINAL_ABOVE, Trigger, triggers
 from anomaly_assets.detection.system import Detection, DetectionState, detect
 from anomaly_assets.errors import InputError
-from anomaly_assets.streams.aggregation import Readings, aggregate, lookback_windows
+from anomaly_assets.streams.aggregation import (
+    MICROSECONDS,
+    Readings,
+    ReadingTimes,
+    aggregate,
+    lookback_windows,
+)
 from anomaly_assets.streams.catalogue import Catalogue
 from anomaly_assets.streams.loading import load_catalogue
 from anomaly_assets.streams.windows import (
@@ -31,7 +37,7 @@ from anomaly_assets.streams.windows import (
     window_of,
 )
 
-#: A value of the window as it is, or its readings with their times; None where the stream is missing.
+#: A value of the window as it is, or its readings with their times; None where it is missing.
 RawValue = float | None | Sequence[tuple[datetime, float]]
 #: After a longer break the windows between are left out, as for an entity that was switched off.
 LONGEST_BREAK = 7 * WINDOWS_PER_DAY
@@ -78,7 +84,8 @@ class WindowResult:
     missing
         Streams without a value.
     rejected
-        Streams whose raw data was refused, with the reason; they count as missing.
+        Streams of whose raw data something was refused, with the first reason; it counts as
+        missing.
     explanation
         Present where the window called for one.
     """
@@ -135,7 +142,7 @@ class RobustAnomalySystem:
     >>> result = system.analyze_with_full_explanation(after, odd)
     >>> result.streams["heart_rate"].score > 0.9
     True
-    >>> result.streams["steps"].score is None  # never observed: unknown, not 0
+    >>> result.streams["battery_level"].score is None  # never observed: unknown, not 0
     True
     """
 
@@ -169,7 +176,8 @@ class RobustAnomalySystem:
             Any aware datetime in the window. Windows left out since the last call are processed as
             missing, up to seven days of them.
         raw_data
-            Value or readings by stream; streams not named are missing. A value that cannot be used
+            Value or readings by stream; streams not named are missing, but for zero-suppressed
+            ones, which are 0 where one of their witnesses is there. A value that cannot be used
             (text, infinite, out of range, unknown stream) is named in `WindowResult.rejected`.
 
         Raises
@@ -212,7 +220,7 @@ class RobustAnomalySystem:
         if self._next is not None and start < self._next:
             msg = f"window {window:%Y-%m-%d %H:%M} UTC has been processed already; give later ones"
             raise InputError(msg)
-        if self._next is not None and (start - self._next) // WINDOW_SECONDS <= LONGEST_BREAK:
+        if self._next is not None:
             self._pass_over(WindowRange(self._next, start))
         windows = WindowRange(start, start + WINDOW_SECONDS)
         values, rejected = self._values(windows, raw_data)
@@ -227,6 +235,10 @@ class RobustAnomalySystem:
     def _pass_over(self, windows: WindowRange) -> None:
         if len(windows) == 0:
             return
+        if len(windows) > LONGEST_BREAK:
+            # What lies this far back is not what happened just before.
+            self._history = self._history[:0]
+            return
         nothing = np.full((len(windows), len(self.catalogue.streams)), np.nan)
         block = WindowBlock(self.entity_id, self.time_zone, windows, nothing)
         detect(self._state, block, self._ensemble)
@@ -238,7 +250,7 @@ class RobustAnomalySystem:
         oldest = block.windows.end - WINDOW_SECONDS * max(
             HISTORY_WINDOWS, lookback_windows(self.catalogue) + 1
         )
-        self._readings = self._readings.since(oldest * 1_000_000)
+        self._readings = self._readings.since(oldest * MICROSECONDS)
 
     def _values(
         self, windows: WindowRange, raw_data: Mapping[str, RawValue]
@@ -251,40 +263,45 @@ class RobustAnomalySystem:
                 rejected[name] = f"catalogue {self.catalogue.name!r} has no such stream"
                 continue
             index = self.catalogue.index(name)
-            timed = isinstance(raw, Sequence) and not isinstance(raw, str | bytes)
-            pairs: Sequence[tuple[Any, Any]] = raw if timed else [(windows.start_time, raw)]
-            for at, value in pairs:
-                problem = self._problem(index, at, value, windows)
+            for at, value in _readings(raw, windows):
+                problem = _time_problem(at, windows) or self._value_problem(index, value)
                 if problem:
-                    rejected[name] = problem
+                    rejected.setdefault(name, problem)
                 elif value is not None and not math.isnan(value):
-                    if not timed:
+                    if not _is_timed(raw):
                         as_they_are[index] = float(value)
                     streams.append(index)
-                    times.append(round(at.timestamp() * 1e6))
+                    times.append(round(at.timestamp() * MICROSECONDS))
                     readings.append(float(value))
         self._readings = self._readings.joined(Readings.of(streams, times, readings))
-        values = aggregate(self._readings, windows, self.catalogue).values[0].copy()
+        values = aggregate(
+            self._readings, windows, self.catalogue, rejected=self._times_of(rejected, windows)
+        ).values[0]
         for index, value in as_they_are.items():
             values[index] = value
         return values, rejected
 
-    def _problem(self, index: int, at: object, value: Any, windows: WindowRange) -> str:  # noqa: ANN401 - whatever was given
-        stream = self.catalogue.streams[index]
-        if not isinstance(at, datetime) or at.tzinfo is None:
-            return f"time {at!r} is no datetime with a time zone"
-        if not windows.start_time <= at < windows.end_time:
-            return f"time {at.isoformat()} is outside of the window"
+    def _times_of(self, rejected: Mapping[str, str], windows: WindowRange) -> ReadingTimes:
+        known = [self.catalogue.index(n) for n in rejected if n in self.catalogue.stream_ids]
+        return ReadingTimes(
+            np.array(known, dtype=np.int64),
+            np.full(len(known), windows.start * MICROSECONDS, dtype=np.int64),
+        )
+
+    def _value_problem(self, index: int, value: object) -> str:
         if value is None:
             return ""
         if isinstance(value, bool) or not isinstance(value, Real):
             return f"{value!r} is no number"
-        if math.isinf(value):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isinf(number):
             return "the value is infinite"
-        if math.isnan(value):
-            return ""
-        if stream.valid_range and not stream.valid_range[0] <= value <= stream.valid_range[1]:
-            return f"{value:g} is outside of the valid range {list(stream.valid_range)}"
+        limits = self.catalogue.streams[index].valid_range
+        if limits and not math.isnan(number) and not limits[0] <= number <= limits[1]:
+            return f"{number:g} is outside of the valid range {list(limits)}"
         return ""
 
     def _explain(self, processed: _Processed, trigger: Trigger, mode: Mode) -> Explanation:
@@ -340,6 +357,30 @@ class RobustAnomalySystem:
             rejected=processed.rejected,
             explanation=explanation,
         )
+
+
+def _is_timed(raw: object) -> bool:
+    return isinstance(raw, Sequence) and not isinstance(raw, str | bytes)
+
+
+def _readings(raw: RawValue, windows: WindowRange) -> list[tuple[Any, Any]]:
+    """Return times and values of what was given for a stream, whatever their types are."""
+    if not _is_timed(raw):
+        return [(windows.start_time, raw)]
+    given: Sequence[Any] = cast("Sequence[Any]", raw)
+    return [pair if _is_pair(pair) else (pair, None) for pair in given]
+
+
+def _is_pair(pair: object) -> bool:
+    return isinstance(pair, tuple | list) and len(pair) == 2
+
+
+def _time_problem(at: object, windows: WindowRange) -> str:
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        return f"time {at!r} is no datetime with a time zone"
+    if not windows.start_time <= at < windows.end_time:
+        return f"time {at.isoformat()} is outside of the window"
+    return ""
 
 
 def _known(value: float) -> float | None:

@@ -6,8 +6,9 @@ streams and tiers are thereby comparable, can be combined, and can be turned bac
 
 References
 ----------
-Liu, Y. and Xie, J. (2020). Cauchy combination test: a powerful test with analytic p-value calculation
-under arbitrary dependency structures. Journal of the American Statistical Association 115(529).
+Liu, Y. and Xie, J. (2020). Cauchy combination test: a powerful test with analytic p-value
+calculation under arbitrary dependency structures. Journal of the American Statistical Association
+115(529).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def p_of_score(score: FloatArray) -> FloatArray:
 def student_t_p(t: FloatArray, degrees_of_freedom: FloatArray) -> FloatArray:
     """Two-sided tail of Student's t with 1, 2, 3 or 4 degrees of freedom.
 
-    Closed forms, so that the tail keeps full relative precision (no ``1 - cdf``) and needs no SciPy.
+    Closed forms, so that the tail keeps full relative precision (no ``1 - cdf``), without SciPy.
 
     Parameters
     ----------

@@ -87,7 +87,13 @@ class Provenance:
 
     @classmethod
     def of(
-        cls, detector: Detector, *, entity_id: str, component: str, as_of: int, catalogue_digest: str
+        cls,
+        detector: Detector,
+        *,
+        entity_id: str,
+        component: str,
+        as_of: int,
+        catalogue_digest: str,
     ) -> Provenance:
         """Describe `detector` as it is now, under the installed versions."""
         return cls(
@@ -161,7 +167,9 @@ def unseal(snapshot: Snapshot, expected: Provenance, key: bytes) -> Any:  # noqa
         msg = f"{what}: the signature is not ours (tampered with, or another deployment's key)"
         raise SnapshotRefusedError(msg)
     if hashlib.sha256(snapshot.blob).hexdigest() != snapshot.sha256:
-        msg = f"{what}: the contents do not match their digest ({len(snapshot.blob)} bytes: damaged)"
+        msg = (
+            f"{what}: the contents do not match their digest ({len(snapshot.blob)} bytes: damaged)"
+        )
         raise SnapshotRefusedError(msg)
     for name in (
         "format_version",

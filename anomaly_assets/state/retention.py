@@ -33,7 +33,7 @@ def snapshots_to_keep(
     >>> kept = snapshots_to_keep(
     ...     [noon - timedelta(hours=h) for h in range(48)], hourly=2, daily=2, monthly=1
     ... )
-    >>> sorted(moment.isoformat(' ', 'hours') for moment in kept)
+    >>> sorted(moment.isoformat(" ", "hours") for moment in kept)
     ['2026-01-01 23', '2026-01-02 11', '2026-01-02 12']
     """
     newest_first = sorted(as_of, reverse=True)

@@ -52,9 +52,7 @@ class SnapshotStore:
         The deployment's signing key.
     """
 
-    def __init__(
-        self, component: str, build: Callable[[Catalogue], Detector], key: bytes
-    ) -> None:
+    def __init__(self, component: str, build: Callable[[Catalogue], Detector], key: bytes) -> None:
         self.component = component
         self._build = build
         self._key = key

@@ -153,7 +153,13 @@ TIME_OF_DAY = "time_of_day"
 #: Events that templates may name although no single stream produces them: they describe the whole
 #: entity, and the sequence analysis derives them from all streams together.
 SPECIAL_EVENTS = frozenset(
-    {"normal_state", "sudden_anomaly", "multiple_streams_affected", "no_movement_change"}
+    {
+        "normal_activity",
+        "normal_state",
+        "sudden_anomaly",
+        "multiple_streams_affected",
+        "no_movement_change",
+    }
 )
 
 

@@ -11,7 +11,7 @@ from anomaly_assets.detection.cross_stream.features import (
     RunningScale,
 )
 from anomaly_assets.detection.cross_stream.half_space_trees import ForestBundle, ForestPlan
-from anomaly_assets.detection.cross_stream.relationships import N_STATISTICS, RelationshipModel
+from anomaly_assets.detection.cross_stream.relationships import RelationshipModel
 from anomaly_assets.detection.cross_stream.selection import choose, value_features
 from anomaly_assets.detection.ranking import RankCalibrator
 from anomaly_assets.detection.results import CrossStreamScores, GapScores, IndividualScores
@@ -33,14 +33,18 @@ RANK_WINDOW = 400
 #: How often a split falls on time, availability, values and summaries.
 BLOCK_WEIGHTS = (0.2, 1.0, 1.0, 1.5)
 VOICES = ("half_space_trees", "groups", "relationships", "deviations", "gaps")
-VOICE_WEIGHTS = np.array([0.2, 0.15, 0.25, 0.2, 0.2])
+#: Weights of the voices, and factors of their p-values. Chosen on simulated people (seeds 0 to 4):
+#: forests and groups are ranked among a day and a half only, so that a weekly habit looks odd to
+#: them; relationships give each stream a p-value of its own, and the Cauchy combination of streams
+#: that depend on each other is careful; the gap detector ranks a window among the worst of each
+#: hour, and a window is a twelfth of an hour.
+VOICE_WEIGHTS = np.array([0.1, 0.05, 0.45, 0.05, 0.35])
+VOICE_FACTORS = np.array([2.0, 2.0, 0.5, 1.0, 0.1])
 #: Larger p-values are combined as this, so that no voice outvotes another by being very ordinary:
 #: all statistics of the Cauchy combination are then at least 0.
 ORDINARY_P = 0.5
-#: The combined p-value is multiplied by this: the voices overlap, and days are less alike than the
-#: rank layer assumes. With it, about 0.8 % of clean windows are above 0.7.
-WINDOW_PENALTY = 3.0
-#: It is doubled at this many windows and larger before: the first day has no other to compare with.
+#: The combined p-value is doubled at this many windows, and multiplied by more before: the first
+#: day has no other to compare with.
 WARM_UP = float(WINDOWS_PER_DAY)
 
 
@@ -147,8 +151,8 @@ class CrossStreamDetector:
         self._relationships = RelationshipModel(n_streams, max_features)
         self._slots = np.arange(n_slots, dtype=np.int64)
         self._forests = ForestBundle(forest_plans(catalogue, self._features.layout, seed))
-        # Channels: main forest, groups, relationships, tier 1's deviations.
-        self._ranks = RankCalibrator(1 + self._n_groups + N_STATISTICS + 1, rank_window)
+        # Channels: main forest, groups, tier 1's deviations.
+        self._ranks = RankCalibrator(1 + self._n_groups + 1, rank_window)
 
     def process(
         self, block: WindowBlock, individual: IndividualScores, gaps: GapScores
@@ -186,7 +190,8 @@ class CrossStreamDetector:
             msg = f"entity {block.entity_id!r}: gap scores {gaps.score.shape}, expected {shape[:1]}"
             raise InputError(msg)
         inputs = self._features.prepare(block, individual)
-        p = np.full((len(block), self._ranks.n), np.nan)
+        # One column for each ranked channel, the last for the relationships.
+        p = np.full((len(block), self._ranks.n + 1), np.nan)
         scored = np.asarray(np.isfinite(individual.score).any(axis=1))
         surprises = stream_surprises(individual.score)
         any_available = np.asarray(block.available.any(axis=1))
@@ -219,17 +224,16 @@ class CrossStreamDetector:
         relationships = self._relationships
         z = relationships.standardise(values)
         residuals = relationships.residuals(z, available)
-        statistics = relationships.statistics(residuals)
+        broken = relationships.p(residuals)
         relationships.learn(values, z, residuals, available)
         channels = np.empty(self._ranks.n)
         # The raw score is bounded by 1; its distance from 1 has an exponential tail in the
         # logarithm.
         channels[: raw.size] = np.where(learning, -np.log(np.maximum(1.0 - raw, 1e-12)), np.nan)
-        channels[raw.size : -1] = statistics
         channels[-1] = np.log1p(surprise)
         p = self._ranks.p(channels)
         self._ranks.learn(channels)
-        return p
+        return np.append(p, broken)
 
     def _reselect(self) -> None:
         """Choose the streams of the value features and of the relationships, once a day."""
@@ -246,16 +250,18 @@ class CrossStreamDetector:
             [
                 p[:, 0],
                 _combined(group_p),
-                _combined(p[:, n_forests:-1]),
                 p[:, -1],
+                p[:, n_forests],
                 p_of_score(gap_score),
             ],
             axis=1,
         )
+        # A factor on the odds: small p-values are multiplied by it, and 1 stays 1.
+        calibrated = VOICE_FACTORS * voice_p / (1.0 - voice_p + VOICE_FACTORS * voice_p)
         # These windows have been counted already.
         age = np.arange(self.n_windows - len(p), self.n_windows, dtype=np.float64)
-        penalty = WINDOW_PENALTY * (1.0 + WARM_UP / (age + 1.0))
-        combined = np.minimum(penalty * _combined(voice_p, VOICE_WEIGHTS), 1.0)
+        penalty = 1.0 + WARM_UP / (age + 1.0)
+        combined = np.minimum(penalty * _combined(calibrated, VOICE_WEIGHTS), 1.0)
         voices = score_of_p(voice_p)
         return CrossStreamScores(
             score=score_of_p(combined),

@@ -120,7 +120,8 @@ class ForestPlan:
 def planned_splits(plan: ForestPlan) -> Splits:
     """Return the splits of a plan; the same plan always gives the same splits."""
     limits = [(0.0, width) for width in plan.widths]
-    local = Splits.draw(limits, plan.n_trees, plan.height, random.Random(plan.seed))  # noqa: S311
+    rng = random.Random(plan.seed)  # noqa: S311 - draws splits, and keeps no secret
+    local = Splits.draw(limits, plan.n_trees, plan.height, rng)
     widths = np.array(plan.widths)[local.feature]
     return Splits(np.array(plan.features, dtype=np.int64)[local.feature], local.threshold / widths)
 
@@ -426,7 +427,7 @@ class ArrayHalfSpaceTrees(base.AnomalyDetector):
         self.window_size = window_size
         self.limits = limits
         self.seed = seed
-        self._rng = random.Random(seed)  # noqa: S311
+        self._rng = random.Random(seed)  # noqa: S311 - draws splits as River does: no secret
         self._features: list[Hashable] = []
         self._trees: TreeArrays | None = None
 
@@ -446,6 +447,7 @@ class ArrayHalfSpaceTrees(base.AnomalyDetector):
         """
         if self._trees is None:
             limits = self.limits or {}
+            # River types names of features as hashable, but sorts them too.
             self._features = sorted(x)  # type: ignore[type-var]
             ranges = [limits.get(name, (0.0, 1.0)) for name in self._features]
             splits = Splits.draw(ranges, self.n_trees, self.height, self._rng)

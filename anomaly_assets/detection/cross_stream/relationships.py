@@ -2,7 +2,8 @@
 
 A heart rate at rest is ordinary and so is running; a heart rate at rest while running is not. Each
 stream's level is predicted from the other observed ones through the precision matrix of their
-exponentially weighted covariance, and the residual is what counts.
+exponentially weighted covariance, and the residual is what counts, held against the stream's own
+tail of residuals.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from anomaly_assets.detection.cross_stream.selection import choose_tracked, predictiveness
+from anomaly_assets.detection.scoring import cauchy_combination
+from anomaly_assets.detection.tails import TailShape
 from anomaly_assets.streams.windows import WINDOWS_PER_DAY, FloatArray, IntArray
 
 #: Levels are learnt up to here and scored up to twice that, in standard deviations.
@@ -27,13 +30,8 @@ UNKNOWN_REACH = 10.0
 SHRINKAGE = 30.0
 #: Windows before the voice speaks.
 MIN_WINDOWS = 50
-#: What each stream's residual is compared with, and how fast that is learnt.
-EXTREME_SHARE, EXTREME_RATE = 0.98, 0.02
-#: Weight of the past in the sustained residual: a memory of about four windows.
-SUSTAIN = 0.75
-LARGEST_SUSTAINED = 6.0
-LARGEST_SQUARE = 16.0
-N_STATISTICS = 3
+#: Larger p-values are combined as this: an ordinary stream must not outvote an odd one.
+ORDINARY_P = 0.5
 
 
 def _clip(x: FloatArray, limit: float) -> FloatArray:
@@ -44,7 +42,7 @@ def _clip(x: FloatArray, limit: float) -> FloatArray:
 
 
 class RelationshipModel:
-    """Conditional residuals of the tracked streams.
+    """Conditional residuals of the tracked streams, and the p-value of all of them together.
 
     Parameters
     ----------
@@ -66,10 +64,9 @@ class RelationshipModel:
         self._weights = np.zeros((n_streams, k))
         self._covariance = np.eye(k)
         self._residual_square = np.ones(k)
-        # Running quantile of each stream's residuals: some have heavier tails than others.
-        self._extreme = np.full(k, 3.0)
-        self._sustained = np.zeros(k)
-        self._sustained_square = np.full(k, 0.3)
+        self._tails = TailShape(k)
+        # Residuals have a scale by the time they are judged: the prior stands at once.
+        self._settled = np.full((1, k), MIN_WINDOWS, dtype=np.int64)
         self._precision = np.eye(k)
         self._pattern = b""
 
@@ -124,8 +121,13 @@ class RelationshipModel:
         raw *= observed
         return raw
 
-    def statistics(self, raw: FloatArray) -> FloatArray:
-        """Return how broken the relationships look in three ways, each in units of its own.
+    def p(self, raw: FloatArray) -> float:
+        """Return how broken the relationships look, and learn the tails of the residuals.
+
+        Each stream's residual is held against the tail of its own, since relationships that are not
+        straight lines (heart rate and steps in sport) have heavy ones; the p-values are combined by
+        the Cauchy combination. One stream that breaks away speaks at once; a little of everybody is
+        for the forests to find.
 
         Parameters
         ----------
@@ -134,29 +136,15 @@ class RelationshipModel:
 
         Returns
         -------
-        numpy.ndarray
-            The sum of the three largest residuals over their usual extremes (one stream broke
-            away), the mean clipped square of all (many did, a little), and the largest residual
-            sustained over some windows (one did, a little, but steadily); all NaN in the first
-            windows.
+        float
+            p-value; NaN in the first windows and where no tracked stream has a residual.
         """
         if self.n_windows < MIN_WINDOWS:
-            return np.full(N_STATISTICS, np.nan)
+            return float("nan")
+        observed = raw != 0.0
         own = raw / np.sqrt(self._residual_square)
-        extreme = np.abs(own) / self._extreme
-        largest = np.sort(extreme)[-3:].sum()
-        square = np.minimum(own * own, LARGEST_SQUARE).sum() / max(np.count_nonzero(raw), 1)
-        self._sustained *= SUSTAIN
-        self._sustained += (1.0 - SUSTAIN) * _clip(own.copy(), LARGEST_SUSTAINED)
-        steady = self._sustained * self._sustained
-        sustained = np.sqrt((steady / self._sustained_square).max())
-        self._extreme += EXTREME_RATE * (EXTREME_SHARE - (extreme < 1.0)) * (raw != 0.0)
-        np.maximum(self._extreme, 1.5, out=self._extreme)
-        limit = 9.0 * self._sustained_square
-        gain = 1.0 - RESIDUAL_DECAY
-        self._sustained_square += gain * (np.minimum(steady, limit) - self._sustained_square)
-        np.maximum(self._sustained_square, 1e-3, out=self._sustained_square)
-        return np.array([largest, square, sustained])
+        p = self._tails.p(own[np.newaxis], self._settled, observed[np.newaxis], learn=True)[0]
+        return float(cauchy_combination(np.minimum(p, ORDINARY_P), observed.astype(np.float64)))
 
     def learn(
         self, values: FloatArray, z: FloatArray, raw: FloatArray, available: FloatArray
@@ -252,8 +240,6 @@ class RelationshipModel:
             held[:, changed] = 0.0
             held[old[:, None], changed] = rows.T
         self._residual_square[changed] = 1.0
-        self._extreme[changed] = 3.0
-        self._sustained[changed] = 0.0
-        self._sustained_square[changed] = 0.3
+        self._tails.forget(changed)
         self.columns = chosen
         self._refresh()

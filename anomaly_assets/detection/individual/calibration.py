@@ -1,10 +1,9 @@
-"""From a residual to a p-value: how far from its forecast a stream usually is."""
+"""How far from its forecast a stream usually is: the scale that residuals are divided by."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from anomaly_assets.detection.scoring import student_t_p
 from anomaly_assets.streams.windows import FloatArray, IntArray
 
 #: Weight of a new squared residual in the variance that scores are taken from.
@@ -18,7 +17,6 @@ LARGEST_LEARNT = 4.0
 #: Scales are at least this share of the value: below lies the noise of the representation.
 RELATIVE_FLOOR = 1e-6
 SMALLEST_VARIANCE = 1e-30
-MOST_DEGREES_OF_FREEDOM = 4
 #: After a gap of n windows a forecast is off by min(n ** 0.35, 3) times as much.
 GAP_EXPONENT = 0.35
 LARGEST_GAP_FACTOR = 3.0
@@ -47,19 +45,6 @@ def quick_start(nth: IntArray) -> IntArray:
     a plain mean would forget them.
     """
     return nth // 2 + 1
-
-
-def residual_p(t: FloatArray, readings_before: IntArray) -> FloatArray:
-    """Return the two-sided p-value of studentised residuals.
-
-    Parameters
-    ----------
-    t
-        Studentised residuals.
-    readings_before
-        Readings of each stream before this one: the degrees of freedom are one less, 1 to 4.
-    """
-    return student_t_p(t, np.clip(readings_before - 1, 1, MOST_DEGREES_OF_FREEDOM))
 
 
 class ResidualVariance:

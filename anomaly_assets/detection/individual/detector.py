@@ -16,6 +16,7 @@ from anomaly_assets.detection.individual.holt_winters import HoltWintersArray
 from anomaly_assets.detection.individual.snarimax import SCALE_RATE, SnarimaxArray
 from anomaly_assets.detection.results import IndividualScores
 from anomaly_assets.detection.scoring import score_of_p
+from anomaly_assets.detection.tails import TailShape
 from anomaly_assets.errors import InputError
 from anomaly_assets.streams.catalogue import Catalogue, Stream, StreamType
 from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray, WindowBlock
@@ -46,7 +47,8 @@ class IndividualDetector:
     Every stream has a model of its own, chosen by its type: SNARIMAX for smooth and sporadic
     streams, Holt-Winters for noisy ones, a rolling quantile for event counts. The models are
     River's, computed for all streams together; :class:`~.reference.RiverIndividualDetector` is the
-    same with River's own objects.
+    same with River's own objects. Forecast residuals are held against the stream's own tail
+    (:class:`~anomaly_assets.detection.tails.TailShape`).
 
     Parameters
     ----------
@@ -90,6 +92,7 @@ class IndividualDetector:
         self._snarimax = SnarimaxArray(self._n_snarimax)
         self._holt_winters = HoltWintersArray(self._n_continuous - self._n_snarimax)
         self._variance = ResidualVariance(self._n_continuous)
+        self._tails = TailShape(self._n_continuous)
         self._flat_lines = FlatLines(resting_values(continuous))
         self._event_counts = EventCounts(len(kinds) - self._n_continuous)
         self._health = StreamHealthTracker(catalogue)
@@ -209,7 +212,7 @@ class IndividualDetector:
         np.sqrt(scale, out=scale)
         residual /= scale
         known = block.observed & (before >= 2)
-        p = np.where(known, calibration.residual_p(residual, before), 1.0)
+        p = self._tails.p(residual, before, known, learn=learn)
         flat_p = flat_lines.tail_p(history, runs.length)
         flat_p[~self._flat_lines.speaks(block)] = 1.0
         result.forecast_p[:, : shape[1]] = np.where(known, p, np.nan)

@@ -29,7 +29,7 @@ UNSEEN_RUNS = 0.8
 #: Index of the power law beyond the longest run: the number of known runs over the first, at most
 #: the second.
 RUNS_PER_INDEX = 50.0
-LARGEST_INDEX = 1.5
+LARGEST_INDEX = 3.0
 #: A stream's resting values are judged only once it has been seen for a day: days have nights.
 READINGS_BEFORE_RESTING = 288
 

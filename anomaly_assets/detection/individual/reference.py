@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from anomaly_assets.detection import health
+from anomaly_assets.detection import health, tails
 from anomaly_assets.detection.individual import calibration, flat_lines
 from anomaly_assets.detection.individual.carried import LARGEST_VALUE
 from anomaly_assets.detection.individual.detector import FLAT_LINE_SHARE
@@ -19,7 +19,7 @@ from anomaly_assets.detection.individual.river_models import (
     StableSNARIMAX,
 )
 from anomaly_assets.detection.results import IndividualScores, StreamHealth
-from anomaly_assets.detection.scoring import score_of_p, student_t_p
+from anomaly_assets.detection.scoring import SMALLEST_P, score_of_p, student_t_p
 from anomaly_assets.streams.catalogue import Catalogue, Stream, StreamType
 from anomaly_assets.streams.windows import FloatArray, WindowBlock
 
@@ -53,6 +53,48 @@ class _Residuals:
         self.n += 1
         self.quick += max(1.0 / (self.n // 2 + 1), calibration.RATE) * (squared - self.quick)
         self.long += max(1.0 / self.n, calibration.LONG_RATE) * (squared - self.long)
+
+
+class _Tail:
+    """How heavy the tail of one stream's studentised residuals is."""
+
+    def __init__(self) -> None:
+        self.residuals = tails.PRIOR_RESIDUALS
+        self.exceedances = tails.PRIOR_RESIDUALS * self._prior(tails.THRESHOLD, 4)
+        # The mean log excess of Student's t with 4 degrees of freedom is 1/4, far out.
+        self.log_excesses = self.exceedances / 4.0
+
+    @staticmethod
+    def _prior(size: float, degrees_of_freedom: int) -> float:
+        return float(student_t_p(np.array([size]), np.array([degrees_of_freedom]))[0])
+
+    def p(self, t: float, residuals_before: int) -> float:
+        """Return the p-value of a studentised residual."""
+        size = abs(t)
+        freedom = min(residuals_before, tails.MOST_DEGREES_OF_FREEDOM)
+        p = self._prior(size, freedom)
+        # One residual less than readings: the fifth reading is the last that stands on the prior.
+        if residuals_before >= tails.MOST_DEGREES_OF_FREEDOM:
+            share = _clipped(self.exceedances / self.residuals, tails.EXCEEDING_BOUNDS)
+            if size > tails.THRESHOLD:
+                index = _clipped(self.log_excesses / self.exceedances, tails.INDEX_BOUNDS)
+                p = share * (size / tails.THRESHOLD) ** (-1.0 / index)
+            else:
+                p **= math.log(share) / math.log(self._prior(tails.THRESHOLD, 4))
+        return min(max(p, SMALLEST_P), 1.0)
+
+    def learn(self, t: float) -> None:
+        """Learn a studentised residual."""
+        self.residuals += 1.0 - tails.TAIL_RATE * self.residuals
+        self.exceedances -= tails.TAIL_RATE * self.exceedances
+        self.log_excesses -= tails.TAIL_RATE * self.log_excesses
+        if abs(t) > tails.THRESHOLD:
+            self.exceedances += 1.0
+            self.log_excesses += min(math.log(abs(t) / tails.THRESHOLD), tails.MOST_EXCESS)
+
+
+def _clipped(x: float, bounds: tuple[float, float]) -> float:
+    return min(max(x, bounds[0]), bounds[1])
 
 
 class _Runs:
@@ -93,12 +135,13 @@ class _Runs:
 
 
 class _ContinuousStream:
-    """A forecaster, its residuals, and its runs."""
+    """A forecaster, the scale and the tail of its residuals, and its runs."""
 
     def __init__(self, stream: Stream) -> None:
         noisy = stream.type is StreamType.CONTINUOUS_NOISY
         self.model = GuardedHoltWinters() if noisy else StableSNARIMAX()
         self.residuals = _Residuals()
+        self.tail = _Tail()
         self.runs = _Runs(stream)
         self.previous = 0.0
         self.readings = 0
@@ -114,8 +157,8 @@ class _ContinuousStream:
             scale_squared = self.residuals.scale_squared(self.previous)
             if self.residuals.n:
                 verdict.deviation = residual / math.sqrt(scale_squared)
-                freedom = min(self.residuals.n, calibration.MOST_DEGREES_OF_FREEDOM)
-                p = float(student_t_p(np.array([verdict.deviation]), np.array([freedom]))[0])
+                p = self.tail.p(verdict.deviation, self.residuals.n)
+                self.tail.learn(verdict.deviation)
                 verdict.forecast_p = p
             self.residuals.learn(residual, scale_squared)
         self.model.learn_one(value)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import fields
 
 import numpy as np
 import pytest
 
 from anomaly_assets.detection.gaps.detector import GapDetector
-from anomaly_assets.detection.results import GapScores
 from anomaly_assets.errors import InputError
 from anomaly_assets.streams.catalogue import Catalogue, Group, Stream, StreamType
 from anomaly_assets.streams.windows import (
@@ -34,32 +32,6 @@ def single(*, zero_suppressed: bool = False) -> Catalogue:
     """Return a catalogue of one stream."""
     stream = Stream(id="a", type=StreamType.SPORADIC, group="g", zero_suppressed=zero_suppressed)
     return Catalogue(name="one", groups=(Group(id="empty"), Group(id="g")), streams=(stream,))
-
-
-def assert_same(left: GapScores, right: list[GapScores]) -> None:
-    """Fail unless both hold the same bits."""
-    for field in fields(GapScores):
-        joined = np.concatenate([getattr(part, field.name) for part in right])
-        expected = getattr(left, field.name)
-        assert joined.dtype == expected.dtype
-        assert joined.tobytes() == expected.tobytes(), field.name
-
-
-@pytest.mark.parametrize("size", [1, 7, 288, 500])
-def test_chunks_give_identical_results(size: int) -> None:
-    """However the range is cut, and pickled in between, every result is the same to the bit."""
-    person = Person(1, 5)
-    block = person.block()
-    whole = GapDetector(person.catalogue)
-    expected = whole.process(block)
-    detector, parts = GapDetector(person.catalogue), []
-    for start in range(0, len(block), size):
-        parts.append(detector.process(block.part(start, min(start + size, len(block)))))
-        if start % 5 == 0:
-            detector = pickle.loads(pickle.dumps(detector))
-    assert_same(expected, parts)
-    after = block_of(person.values[:50], block.windows.end)
-    assert_same(whole.process(after), [detector.process(after)])
 
 
 def test_nothing_ever_observed_is_unknown() -> None:
@@ -180,16 +152,6 @@ def test_a_block_of_other_width_is_refused() -> None:
     """The message names the entity and both numbers of streams."""
     with pytest.raises(InputError, match=r"'e': the block has 3 streams.*16"):
         GapDetector(catalogue()).process(block_of(np.zeros((5, 3))))
-
-
-def test_an_empty_block_gives_empty_results() -> None:
-    """No windows, no results, and no change of state."""
-    detector = GapDetector(catalogue())
-    before = pickle.dumps(detector)
-    scores = detector.process(block_of(np.zeros((0, 16))))
-    assert scores.score.shape == (0,)
-    assert scores.group_score.shape == (0, 6)
-    assert pickle.dumps(detector) == before
 
 
 def test_the_state_stays_small() -> None:

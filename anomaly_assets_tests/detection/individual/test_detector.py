@@ -11,7 +11,6 @@ from anomaly_assets.detection.individual.detector import IndividualDetector
 from anomaly_assets.errors import InputError
 from anomaly_assets.streams.catalogue import Catalogue, Group, Stream, StreamType
 from anomaly_assets_tests.detection.individual.samples import (
-    arrays_of,
     block_of,
     catalogue_of,
     mixed_series,
@@ -19,36 +18,6 @@ from anomaly_assets_tests.detection.individual.samples import (
 )
 
 CONTINUOUS = [StreamType.CONTINUOUS_SMOOTH, StreamType.CONTINUOUS_NOISY]
-
-
-@pytest.mark.parametrize("size", [1, 7, 288])
-def test_chunks_and_pickling_change_no_bit(size: int) -> None:
-    """A range scores the same to the last bit in one call or in parts with pickles in between."""
-    catalogue, values = mixed_series(seed=1, n_windows=600)
-    whole = IndividualDetector(catalogue)
-    expected = arrays_of(whole.process(block_of(values)))
-    detector = IndividualDetector(catalogue)
-    parts = []
-    for start in range(0, len(values), size):
-        parts.append(arrays_of(detector.process(block_of(values[start : start + size], start))))
-        detector = pickle.loads(pickle.dumps(detector))
-    for name, array in expected.items():
-        joined = np.concatenate([part[name] for part in parts])
-        assert joined.dtype == array.dtype
-        assert joined.tobytes() == array.tobytes(), name
-    left, right = detector.peek(values[-1]), whole.peek(values[-1])
-    assert [a.tobytes() for a in left] == [b.tobytes() for b in right]
-
-
-def test_an_empty_block_changes_nothing() -> None:
-    """Processing no windows gives empty results and leaves the state as it was."""
-    catalogue, values = mixed_series(seed=2, n_windows=50)
-    detector = IndividualDetector(catalogue)
-    detector.process(block_of(values))
-    before = detector.peek(values[0])
-    assert detector.process(block_of(values[:0], 50)).score.shape == (0, values.shape[1])
-    for left, right in zip(before, detector.peek(values[0]), strict=True):
-        np.testing.assert_array_equal(left, right)
 
 
 def test_peek_says_what_process_will_say_and_learns_nothing() -> None:
@@ -66,17 +35,6 @@ def test_peek_says_what_process_will_say_and_learns_nothing() -> None:
         np.testing.assert_array_equal(deviation, result.deviation[0])
 
 
-def test_scores_are_in_range_or_unknown_where_missing() -> None:
-    """Every score is in [0, 1]; it is NaN exactly where a stream is missing or unpredictable."""
-    catalogue, values = mixed_series(seed=4, n_windows=800)
-    result = IndividualDetector(catalogue).process(block_of(values))
-    known = np.isfinite(values) & result.health.predictable
-    np.testing.assert_array_equal(np.isfinite(result.score), known)
-    assert ((result.score[known] >= 0.0) & (result.score[known] <= 1.0)).all()
-    assert not np.isinf(result.expected).any()
-    assert not np.isinf(result.deviation).any()
-
-
 def test_the_first_reading_scores_zero_without_a_forecast() -> None:
     """The first reading ever is predictable, scores 0, and has no expectation."""
     for stream_type in StreamType:
@@ -85,16 +43,6 @@ def test_the_first_reading_scores_zero_without_a_forecast() -> None:
         assert result.score[1, 0] == 0.0
         assert np.isnan(result.expected[1, 0])
         assert result.expected[2, 0] == 5.0
-
-
-def test_no_value_poisons_the_state() -> None:
-    """The largest floats there are leave a detector that still scores ordinary values."""
-    rng = np.random.default_rng(0)
-    values = rng.standard_normal((400, len(StreamType)))
-    values[100], values[101] = 1.7e308, -1.7e308
-    result = IndividualDetector(catalogue_of(list(StreamType))).process(block_of(values))
-    assert np.isfinite(result.score).all()
-    assert np.isfinite(result.expected[1:]).all()
 
 
 def test_shapes_and_infinities_are_refused() -> None:

@@ -1,0 +1,105 @@
+"""What the assets are given: the deployment of a run, and the models' IO manager."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from anomaly_assets.pipeline.advance import Commit, ModelStates
+from anomaly_assets.pipeline.deployment import Deployment, Entity
+from anomaly_assets.pipeline.tiers import tier_of
+from anomaly_assets.settings import settings
+from anomaly_assets.storage.connect import connect_database
+
+
+class DeploymentResource(dg.ConfigurableResource[Any]):
+    """The deployment as the settings describe it; one object a run, so that all steps share it."""
+
+    _deployment: Deployment | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Connect to the database of the settings."""
+        run_id = context.run.run_id if context.run else "library"
+        self._deployment = Deployment(settings(), connect_database(settings()), run_id=run_id)
+
+    @property
+    def current(self) -> Deployment:
+        """The run's deployment."""
+        if self._deployment is None:
+            msg = "DeploymentResource is used outside of a run"
+            raise dg.DagsterInvariantViolationError(msg)
+        return self._deployment
+
+    def entities(self) -> list[Entity]:
+        """Return the entities that can be processed."""
+        return self.current.entities()
+
+
+class ModelStateIOManager(dg.IOManager):
+    """Keeps River model state as signed snapshots, together with the results it came with.
+
+    An input is the state as of any window: the nearest earlier snapshot, verified, and the windows
+    since replayed. An output is the progress of a range: each block it yields has been committed,
+    results and state in one transaction.
+
+    Parameters
+    ----------
+    deployment
+        The run's deployment.
+    """
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+
+    def load_input(self, context: dg.InputContext) -> ModelStates:
+        """Return the states of one model asset."""
+        tier = tier_of(context.asset_key.path[-1], self._deployment.settings)
+        return ModelStates(tier, self._deployment)
+
+    def handle_output(self, context: dg.OutputContext, obj: Iterator[Commit]) -> None:
+        """Drive the commits to the end of the range and describe what was stored."""
+        context.add_output_metadata(describe(self._deployment, obj))
+
+
+@dg.io_manager(required_resource_keys={"deployment"})
+def model_state(context: dg.InitResourceContext) -> ModelStateIOManager:
+    """Return the models' IO manager of a run; it shares the run's deployment with the assets."""
+    return ModelStateIOManager(context.resources.deployment.current)
+
+
+def describe(deployment: Deployment, commits: Iterable[Commit]) -> dict[str, dg.MetadataValue]:
+    """Drive `commits` to their end and sum them up for Dagster.
+
+    Raises
+    ------
+    dagster.Failure
+        If every entity failed; a single one's failure leaves the run going.
+    """
+    windows = rows = snapshot_bytes = 0
+    entities: set[str] = set()
+    seconds = 0.0
+    refused: list[str] = []
+    for commit in commits:
+        entities.add(commit.entity_id)
+        windows += len(commit.windows)
+        rows += commit.rows
+        seconds += commit.seconds
+        snapshot_bytes = max(snapshot_bytes, commit.snapshot_bytes)
+        refused += commit.refused
+    metadata: dict[str, dg.MetadataValue] = {
+        "dagster/row_count": dg.MetadataValue.int(rows),
+        "windows": dg.MetadataValue.int(windows),
+        "entities": dg.MetadataValue.int(len(entities)),
+        "seconds": dg.MetadataValue.float(round(seconds, 3)),
+    }
+    if snapshot_bytes:
+        metadata["snapshot_bytes"] = dg.MetadataValue.int(snapshot_bytes)
+    if refused:
+        metadata["refused_snapshots"] = dg.MetadataValue.md("\n".join(f"- {r}" for r in refused))
+    if deployment.failures:
+        failed = [f"- `{entity}`: {why}" for entity, why in sorted(deployment.failures.items())]
+        metadata["failed_entities"] = dg.MetadataValue.md("\n".join(failed))
+        if not entities:
+            raise dg.Failure(description="every entity failed", metadata=metadata)
+    return metadata

@@ -1,0 +1,50 @@
+"""Jobs: the pipeline over a range of windows, and the upkeep of the database."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from anomaly_assets.assets.resources import DeploymentResource
+from anomaly_assets.pipeline.upkeep import prepare_partitions, prune_snapshots
+
+PIPELINE = dg.AssetSelection.assets(
+    "raw_readings",
+    "tier1_models",
+    "tier1_scores",
+    "stream_health",
+    "gap_patterns",
+    "gap_features",
+    "cross_stream_models",
+    "cross_stream_scores",
+    "ensemble_results",
+    "explanations",
+)
+
+process_windows = dg.define_asset_job(
+    "process_windows",
+    selection=PIPELINE,
+    description="From readings to explanations, over one window or a range of them, in order.",
+)
+
+
+@dg.op
+def create_partitions(context: dg.OpExecutionContext, deployment: DeploymentResource) -> list[str]:
+    """Create the database partitions of the months to come."""
+    created = prepare_partitions(deployment.current, datetime.now(tz=UTC))
+    context.add_output_metadata({"created": dg.MetadataValue.json(created)})
+    return created
+
+
+@dg.op
+def retain_snapshots(context: dg.OpExecutionContext, deployment: DeploymentResource) -> int:
+    """Delete the model snapshots that retention no longer keeps."""
+    deleted = prune_snapshots(deployment.current)
+    context.add_output_metadata({"deleted": deleted})
+    return deleted
+
+
+@dg.job(description="Database partitions of the months to come; retention of model snapshots.")
+def upkeep() -> None:
+    """Keep the database in order."""
+    create_partitions()
+    retain_snapshots()

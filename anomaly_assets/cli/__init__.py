@@ -1,0 +1,29 @@
+"""The command line, ``anomaly-assets``."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from anomaly_assets.cli import data, demo, runs, up, views
+from anomaly_assets.errors import AnomalyAssetsError
+
+app = typer.Typer(
+    name="anomaly-assets",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Watch sensor streams, find anomalies, learn normal gaps, explain why.",
+)
+for module in (up, demo, data, runs, views):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line; a known error is one clear line and exit code 1."""
+    try:
+        app()
+    except AnomalyAssetsError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
+        sys.exit(1)

@@ -1,0 +1,127 @@
+"""From a studentised residual to a p-value: how heavy the tails are, learnt for each stream.
+
+Tier 1 holds forecast residuals against these tails, the relationship voice of tier 2 its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anomaly_assets.detection.scoring import SMALLEST_P, student_t_p
+from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
+
+#: Degrees of freedom of the prior once a stream has as many residuals.
+MOST_DEGREES_OF_FREEDOM = 4
+#: Where the tail begins, in scales.
+THRESHOLD = 2.5
+#: Weight of a new residual in what is known of the tail: about four weeks of windows.
+TAIL_RATE = 1.0 / 8064.0
+#: One residual's log excess counts as this at most: a single spike says little about a tail.
+MOST_EXCESS = 1.0
+#: A tail holds this share of the residuals, and has an index, within these bounds.
+EXCEEDING_BOUNDS = (1e-3, 0.2)
+INDEX_BOUNDS = (0.1, 1.0)
+#: How many residuals the prior, Student's t with 4 degrees of freedom (index 1/4), counts for.
+PRIOR_RESIDUALS = 100.0
+_PRIOR_EXCEEDING = float(student_t_p(np.array([THRESHOLD]), np.array([4]))[0])
+_LOG_PRIOR_EXCEEDING = float(np.log(_PRIOR_EXCEEDING))
+#: Residuals, exceedances and the sum of their log excesses that every stream begins with.
+PRIOR_TAIL = PRIOR_RESIDUALS * np.array([1.0, _PRIOR_EXCEEDING, _PRIOR_EXCEEDING / 4.0])
+
+
+class TailShape:
+    """How heavy the tail of each stream's studentised residuals is.
+
+    One tail for all streams does them no justice: under Student's t with 4 degrees of freedom a
+    skin temperature's spike of 8 scales is ordinary bad luck among 36 streams, and steps cry wolf.
+    So that tail is only the prior. Learnt are, for each stream, how often a residual exceeds
+    `THRESHOLD` and the mean logarithm of the excess, the Hill estimate of the tail's index. Beyond
+    the threshold the tail is the power law with that index; below it, the prior bent to meet the
+    power law.
+
+    Parameters
+    ----------
+    n_streams
+        Length of the stream axis.
+
+    References
+    ----------
+    Hill, B. M. (1975). A simple general approach to inference about the tail of a distribution.
+    The Annals of Statistics 3(5).
+
+    Examples
+    --------
+    Eight scales are ordinary until the tail is known to be light:
+
+    >>> tails = TailShape(1)
+    >>> always = np.ones((2000, 1), dtype=bool)
+    >>> before = np.arange(2, 2002)[:, np.newaxis]
+    >>> spike, at = np.array([[8.0]]), np.array([[2000]])
+    >>> bool(tails.p(spike, at, always[:1], learn=False)[0, 0] > 5e-4)
+    True
+    >>> light = np.random.default_rng(0).standard_normal((2000, 1))
+    >>> p = tails.p(light, before, always, learn=True)
+    >>> bool(tails.p(spike, at, always[:1], learn=False)[0, 0] < 1e-4)
+    True
+    """
+
+    def __init__(self, n_streams: int) -> None:
+        #: Residuals, exceedances and their log excesses, faded, shape ``(3, n_streams)``.
+        self.sums = np.repeat(PRIOR_TAIL[:, np.newaxis], n_streams, axis=1)
+
+    def forget(self, streams: IntArray) -> None:
+        """Begin anew with some streams.
+
+        Parameters
+        ----------
+        streams
+            Their positions.
+        """
+        self.sums[:, streams] = PRIOR_TAIL[:, np.newaxis]
+
+    def p(
+        self, t: FloatArray, readings_before: IntArray, known: BoolArray, *, learn: bool
+    ) -> FloatArray:
+        """Return the two-sided p-values of studentised residuals, and learn them.
+
+        Every p-value is by what was learnt before its own window.
+
+        Parameters
+        ----------
+        t
+            Studentised residuals of a block, shape ``(n_windows, n_streams)``.
+        readings_before
+            Readings of each stream before each of them, broadcastable to `t`: the prior's degrees
+            of freedom are one less.
+        known
+            Where there is a residual; elsewhere `t` is not looked at, the result is 1, and nothing
+            is learnt.
+        learn
+            Whether to learn.
+
+        Returns
+        -------
+        numpy.ndarray
+            p-values in (0, 1], shape ``(n_windows, n_streams)``.
+        """
+        size = np.where(known, np.abs(t), 0.0)
+        excess = np.log(np.maximum(size, THRESHOLD) / THRESHOLD)
+        sums = np.empty((3, *t.shape))
+        if learn:
+            fade = np.where(known, 1.0 - TAIL_RATE, 1.0)
+            lesson = np.stack([known, size > THRESHOLD, np.minimum(excess, MOST_EXCESS)])
+            for row in range(len(t)):
+                sums[:, row] = self.sums
+                self.sums *= fade[row]
+                self.sums += lesson[:, row]
+        else:
+            sums[:] = self.sums[:, np.newaxis]
+        prior = student_t_p(size, np.clip(readings_before - 1, 1, MOST_DEGREES_OF_FREEDOM))
+        exceeding = np.clip(sums[1] / sums[0], *EXCEEDING_BOUNDS)
+        index = np.clip(sums[2] / sums[1], *INDEX_BOUNDS)
+        body = np.power(prior, np.log(exceeding) / _LOG_PRIOR_EXCEEDING)
+        tail = exceeding * np.exp(-excess / index)
+        p = np.where(excess > 0.0, tail, body)
+        # Too few residuals to stand on: the fewer degrees of freedom of the prior say how few.
+        p = np.where(readings_before <= MOST_DEGREES_OF_FREEDOM, prior, p)
+        return np.where(known, np.clip(p, SMALLEST_P, 1.0), 1.0)

@@ -1,0 +1,142 @@
+"""The tiers that keep state, as the pipeline sees them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anomaly_assets.detection.cross_stream.detector import CrossStreamDetector
+from anomaly_assets.detection.gaps.detector import GapDetector
+from anomaly_assets.detection.individual.detector import IndividualDetector
+from anomaly_assets.errors import StateError
+from anomaly_assets.storage import results
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from anomaly_assets.detection.results import CrossStreamScores, GapScores, IndividualScores
+    from anomaly_assets.pipeline.advance import Tier
+    from anomaly_assets.pipeline.deployment import Entity
+    from anomaly_assets.settings import Settings
+    from anomaly_assets.streams.catalogue import Catalogue
+    from anomaly_assets.streams.windows import WindowBlock, WindowRange
+
+    Connection = psycopg.Connection[Any]
+    CrossStreamInputs = tuple[WindowBlock, IndividualScores, GapScores]
+
+
+def tier_of(component: str, settings: Settings) -> Tier:
+    """Return the tier whose state a model asset holds.
+
+    Raises
+    ------
+    StateError
+        If no tier keeps its state under that name.
+    """
+    tiers: dict[str, Tier] = {
+        tier.component: tier
+        for tier in (IndividualTier(), GapTier(), CrossStreamTier(settings.seed))
+    }
+    if component not in tiers:
+        msg = f"no tier keeps state under {component!r}; there are {', '.join(tiers)}"
+        raise StateError(msg)
+    return tiers[component]
+
+
+def read_block(connection: Connection, entity: Entity, windows: WindowRange) -> WindowBlock:
+    """Load the aggregated values of stored windows."""
+    return results.read_windows(
+        connection, entity.entity_id, windows, entity.catalogue, entity.time_zone
+    )
+
+
+class IndividualTier:
+    """Tier 1: each stream against its own forecast; also keeps the streams' health."""
+
+    component = "tier1_models"
+
+    def build(self, catalogue: Catalogue) -> IndividualDetector:
+        """Make a detector that has learnt nothing."""
+        return IndividualDetector(catalogue)
+
+    def read(self, connection: Connection, entity: Entity, windows: WindowRange) -> WindowBlock:
+        """Load the aggregated values."""
+        return read_block(connection, entity, windows)
+
+    def process(self, detector: IndividualDetector, inputs: WindowBlock) -> IndividualScores:
+        """Score, then learn, window by window."""
+        return detector.process(inputs)
+
+    def write(
+        self,
+        connection: Connection,
+        entity: Entity,
+        inputs: WindowBlock,
+        scores: IndividualScores,
+    ) -> int:
+        """Store scores and health."""
+        return results.write_individual(
+            connection, inputs, scores, entity.catalogue
+        ) + results.write_health(connection, inputs, scores.health, entity.catalogue)
+
+
+class GapTier:
+    """Gap pattern learning: which absences are normal."""
+
+    component = "gap_patterns"
+
+    def build(self, catalogue: Catalogue) -> GapDetector:
+        """Make a detector that has learnt nothing."""
+        return GapDetector(catalogue)
+
+    def read(self, connection: Connection, entity: Entity, windows: WindowRange) -> WindowBlock:
+        """Load the aggregated values; the detector looks at which are there."""
+        return read_block(connection, entity, windows)
+
+    def process(self, detector: GapDetector, inputs: WindowBlock) -> GapScores:
+        """Score, then learn, window by window."""
+        return detector.process(inputs)
+
+    def write(
+        self, connection: Connection, entity: Entity, inputs: WindowBlock, scores: GapScores
+    ) -> int:
+        """Store the patterns and how unusual they are."""
+        return results.write_gaps(connection, inputs, scores, entity.catalogue)
+
+
+class CrossStreamTier:
+    """Tier 2: streams against each other."""
+
+    component = "cross_stream_models"
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def build(self, catalogue: Catalogue) -> CrossStreamDetector:
+        """Make a detector that has learnt nothing."""
+        return CrossStreamDetector(catalogue, seed=self._seed)
+
+    def read(
+        self, connection: Connection, entity: Entity, windows: WindowRange
+    ) -> CrossStreamInputs:
+        """Load values, tier-1 scores and gap scores."""
+        return (
+            read_block(connection, entity, windows),
+            results.read_individual(connection, entity.entity_id, windows, entity.catalogue),
+            results.read_gaps(connection, entity.entity_id, windows, entity.catalogue),
+        )
+
+    def process(
+        self, detector: CrossStreamDetector, inputs: CrossStreamInputs
+    ) -> CrossStreamScores:
+        """Score, then learn, window by window."""
+        return detector.process(*inputs)
+
+    def write(
+        self,
+        connection: Connection,
+        entity: Entity,
+        inputs: CrossStreamInputs,
+        scores: CrossStreamScores,
+    ) -> int:
+        """Store the scores of entity, groups and voices."""
+        return results.write_cross_stream(connection, inputs[0], scores, entity.catalogue)
