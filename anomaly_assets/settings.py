@@ -22,8 +22,8 @@ DAGSTER_ENVIRONMENT = {
 class Settings(BaseSettings):
     """Settings of one deployment.
 
-    Every field is read from ``ANOMALY_ASSETS_<FIELD>``; the database alone keeps its customary name,
-    ``DATABASE_URL``. Unset, an embedded PostgreSQL in `home` is used.
+    Every field is read from ``ANOMALY_ASSETS_<FIELD>``; the database alone keeps its customary
+    name, ``DATABASE_URL``. Unset, an embedded PostgreSQL in `home` is used.
     """
 
     model_config = SettingsConfigDict(

@@ -1,9 +1,9 @@
 """The reference of the window benchmark: the specification written down as a plain River loop.
 
 One River model a stream by its type, Half-Space Trees over all features and over each group, a
-dictionary of availabilities by context, and the weighted mean of the scores. Nothing is optimised and
-nothing is left out; it holds no explanation, no flat-line channel and no survival of gaps, which the
-system's own figure includes.
+dictionary of availabilities by context, and the weighted mean of the scores. Nothing is optimised
+and nothing is left out; it holds no flat-line channel, no survival of gaps and no relationships,
+which the system's own figure includes.
 """
 
 from __future__ import annotations

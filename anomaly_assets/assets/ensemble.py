@@ -24,14 +24,14 @@ from anomaly_assets.storage.tables import AnomalyScore
         dg.AssetCheckSpec(
             "anomaly_rate",
             asset="ensemble_results",
-            description="No more than 10 % of the windows are anomalous; a higher rate is an alert.",
+            description="No more than 10 % of the windows are anomalous; more is an alert.",
         ),
     ],
 )
 def ensemble_results(
     context: dg.AssetExecutionContext, deployment: DeploymentResource
 ) -> dg.MaterializeResult:
-    """Final score and confidence of each window: tiers 1 and 2, weighted by stream health."""
+    """Combine tiers 1 and 2, weighted by stream health, into a final score and confidence."""
     current = deployment.current
     windows = windows_of(context)
     return dg.MaterializeResult(

@@ -23,8 +23,8 @@ READINGS = dg.AssetKey("raw_readings")
         "gap_patterns": dg.AssetOut(
             io_manager_key="model_state",
             description=(
-                "Learnt availability by hour and week-end, transitions and lengths of gaps, as signed "
-                "snapshots; depends on its own previous window."
+                "Learnt availability by hour and week-end, transitions and lengths of gaps, as "
+                "signed snapshots; depends on its own previous window."
             ),
             **described("gaps", "river", "postgres"),
         ),

@@ -33,14 +33,15 @@ READINGS = dg.AssetKey("raw_readings")
         "tier1_scores": dg.AssetOut(
             dagster_type=dg.Nothing,
             description=(
-                "How odd each stream's value is against its own forecast: score in [0, 1], expected "
-                "value, signed deviation. Unknown (NULL) where the stream is missing or unhealthy."
+                "How odd each stream's value is against its own forecast: score in [0, 1], "
+                "expected value, signed deviation. Unknown (NULL) where the stream is missing or "
+                "unhealthy."
             ),
             **described("individual", "river", "postgres", table=AnomalyScore.__table__),
         ),
         "stream_health": dg.AssetOut(
             dagster_type=dg.Nothing,
-            description="Availability, gaps and model accuracy of each stream; who needs retraining.",
+            description="Availability, gaps and accuracy of each stream; who needs retraining.",
             **described("individual", "postgres", table=StreamHealthRow.__table__),
         ),
     },

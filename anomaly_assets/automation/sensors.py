@@ -73,8 +73,8 @@ def _request(context: dg.SensorEvaluationContext, *, replay: bool) -> dg.RunRequ
     tags = range_tags(windows)
     if (failures := _failures_in_a_row(context.instance, tags[RANGE_START])) >= MOST_FAILURES:
         return dg.SkipReason(
-            f"{failures} runs in a row failed from window {tags[RANGE_START]}; stopped. Look at the "
-            "last failed run, mend the cause and launch it again: the sensor then goes on by itself"
+            f"{failures} runs in a row failed from window {tags[RANGE_START]}; stopped. Look at "
+            "the last failed run, mend the cause and launch it again: the sensor then goes on"
         )
     return dg.RunRequest(tags=tags)
 

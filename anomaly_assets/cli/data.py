@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command()(ingest)
 
 
-def ingest(  # noqa: PLR0913 - one option for each thing that files leave unsaid
+def ingest(  # noqa: PLR0913, PLR0917 - one option for each thing that files leave unsaid
     files: Annotated[list[Path], typer.Argument(help="CSV (also .gz) or Parquet, long or wide.")],
     entity: Annotated[
         str | None, typer.Option("--entity", help="Whose readings; needed unless the files say.")
@@ -65,8 +65,8 @@ def ingest(  # noqa: PLR0913 - one option for each thing that files leave unsaid
         return
     console.print(
         f"{report.rows:,} rows of {report.files} files in {report.seconds:.1f} s: "
-        f"{report.accepted:,} readings accepted ({report.late:,} late, {report.too_late:,} too late "
-        f"for a replay), {report.duplicate:,} duplicate, {report.rejected.total():,} rejected"
+        f"{report.accepted:,} readings accepted ({report.late:,} late, {report.too_late:,} too "
+        f"late for a replay), {report.duplicate:,} duplicate, {report.rejected.total():,} rejected"
     )
     for reason, count in sorted(report.rejected.items()):
         console.print(f"  rejected, {reason}: {count:,} (see the table rejected_readings)")

@@ -60,9 +60,9 @@ def up(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     processes = {
-        name: subprocess.Popen(
+        name: subprocess.Popen(  # noqa: S603 - our own interpreter and commands
             [sys.executable, "-m", *command],
-            env=environment,  # noqa: S603
+            env=environment,
             start_new_session=True,
         )
         for name, command in commands.items()

@@ -167,7 +167,7 @@ class ModelStates:
         self._deployment = deployment
 
     def before(self, entity: Entity, window: int) -> Any:  # noqa: ANN401 - each tier has its own
-        """Return the detector as it was before `window` (epoch seconds), replaying what is needed."""
+        """Return the detector as it was before `window` (epoch seconds), by replay if need be."""
         store = SnapshotStore(self._tier.component, self._tier.build, self._deployment.key)
         with self._deployment.database.connect() as connection, connection.transaction():
             restored = store.restore(connection, entity.entity_id, entity.catalogue, window)
@@ -197,7 +197,7 @@ def active_blocks(
 def _fence(
     store: SnapshotStore, connection: Connection, entity: Entity, expected_head: int | None
 ) -> None:
-    # The lock keeps writers apart; this finds the one that was stopped, lost its session and woke up.
+    # The lock keeps writers apart; this finds one that was stopped, lost its session and woke up.
     head = store.head(connection, entity.entity_id)
     if head != expected_head:
         msg = (

@@ -17,8 +17,8 @@ REPORTING = timedelta(hours=1)
 def complete_until(deployment: Deployment, now: datetime) -> datetime | None:
     """Return the end of the last window that is complete for every entity.
 
-    A window is complete when every reporting stream has a reading after its end, or when the allowed
-    lateness has passed since.
+    A window is complete when every reporting stream has a reading after its end, or when the
+    allowed lateness has passed since.
 
     Returns
     -------

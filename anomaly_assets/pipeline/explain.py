@@ -95,8 +95,8 @@ def explain_window(
     with deployment.database.connect() as connection, connection.transaction():
         if not stored_ranges(connection, entity.entity_id, windows):
             msg = (
-                f"window {windows.start_time:%Y-%m-%d %H:%M} UTC of entity {entity.entity_id!r} has "
-                "not been processed; run anomaly-assets backfill, or choose another window"
+                f"window {windows.start_time:%Y-%m-%d %H:%M} UTC of entity {entity.entity_id!r} "
+                "has not been processed; run anomaly-assets backfill, or choose another window"
             )
             raise AnomalyAssetsError(msg)
         evidence = _Evidence(connection, entity, windows)

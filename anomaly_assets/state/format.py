@@ -150,8 +150,8 @@ def unseal(snapshot: Snapshot, expected: Provenance, key: bytes) -> Any:  # noqa
     snapshot
         As it came from the store.
     expected
-        What it must be: everything but ``as_of`` and the code version has to agree (the detector's own
-        version says when its state changed).
+        What it must be: everything but ``as_of`` and the code version has to agree (the detector's
+        own version says when its state changed).
     key
         The deployment's signing key.
 

@@ -43,6 +43,6 @@ def signing_key(settings: Settings) -> bytes:
         key = path.read_bytes().strip()
         source = str(path)
     if len(key) < _SHORTEST:
-        msg = f"{source}: a signing key needs at least {_SHORTEST} characters, this one has {len(key)}"
+        msg = f"{source}: a signing key has at least {_SHORTEST} characters, not {len(key)}"
         raise SettingsError(msg)
     return key

@@ -131,7 +131,8 @@ class SnapshotStore:
         connection.execute(
             "INSERT INTO model_snapshots (entity_id, component, as_of, format_version, detector, "
             "catalogue_digest, code_version, river_version, numpy_version, sha256, signature, "
-            "size, blob, created_by) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "size, blob, created_by) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 entity_id,
                 self.component,

@@ -1,10 +1,11 @@
-"""The sensors ask for one run over all complete windows, in order, through a real Dagster instance."""
+"""The sensors ask for one run over all complete windows, in order, on a real instance."""
 
 from __future__ import annotations
 
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -138,7 +139,7 @@ def test_two_hours_of_downtime_are_one_run_of_all_windows(live: Live) -> None:
     keys = recorded(live, "explanations")
     moments = [window_of_key(key) for key in keys]
     assert moments[0] == live.start
-    assert {b - a for a, b in zip(moments, moments[1:], strict=False)} == {FIVE_MINUTES}
+    assert {b - a for a, b in pairwise(moments)} == {FIVE_MINUTES}
     assert moments[-1] == last
     assert "not complete" in str(live.evaluate(sensors.complete_windows))
 
@@ -197,7 +198,7 @@ def test_after_three_failures_the_sensor_stops_and_says_so(
 
 
 def test_late_readings_cause_a_replay(live: Live) -> None:
-    """Readings for processed windows mark them; the sensor replays from the first one to the end."""
+    """Readings for processed windows mark them; the sensor replays from the first to the end."""
     gap = live.start + timedelta(hours=2), live.start + timedelta(hours=2, minutes=15)
     live.ingest(live.start, gap[0])
     live.ingest(gap[1], live.now)

@@ -30,7 +30,6 @@ from anomaly_assets_tests.pipeline.support import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from anomaly_assets.pipeline.deployment import Deployment
@@ -90,7 +89,7 @@ def expected(
 @pytest.fixture
 def deployment(
     loaded: Database, expected: dict[str, tuple[int, str]], tmp_path: Path
-) -> Iterator[Deployment]:
+) -> Deployment:
     """Return a deployment with readings and no results, though some have been computed before."""
     assert expected
     with loaded.connect() as connection:
@@ -100,7 +99,7 @@ def deployment(
         ):
             connection.execute(f"TRUNCATE {table}")
         connection.execute("UPDATE entities SET aggregated_until = NULL")
-    yield deployment_of(loaded, tmp_path)
+    return deployment_of(loaded, tmp_path)
 
 
 def test_every_table_has_rows(expected: dict[str, tuple[int, str]]) -> None:
@@ -197,7 +196,8 @@ from anomaly_assets.pipeline.whole import process
 from anomaly_assets.storage.database import Database
 from anomaly_assets_tests.pipeline.support import deployment_of
 from anomaly_assets_tests.pipeline.test_identity import WINDOWS
-for number, commit in enumerate(process(deployment_of(Database(sys.argv[1]), Path(sys.argv[2])), WINDOWS)):
+deployment = deployment_of(Database(sys.argv[1]), Path(sys.argv[2]))
+for number, commit in enumerate(process(deployment, WINDOWS)):
     print(number, flush=True)
 """
 
