@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from anomaly_assets.cli.common import console
-from anomaly_assets.evaluation.found import summary
+from anomaly_assets.evaluation.found import Rules, summary
 from anomaly_assets.evaluation.simulator import Simulation, demo_faults, simulate
 from anomaly_assets.settings import load_settings, settings
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 FOLDER = Path(".demo")
 SEED = 11
-_BEST = 3
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +57,7 @@ def demo() -> None:
     found["windows"] = windows
     found["seconds"] = round(time.perf_counter() - started, 1)
     FOLDER.joinpath("summary.json").write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
-    _print(found, _best_explanations(deployment))
+    _print(found, _best_explanations(deployment, first + timedelta(days=Rules().learning_days)))
 
 
 def _process(simulation: Simulation) -> tuple[Deployment, RunOutcome, int]:
@@ -106,26 +105,19 @@ def _found(deployment: Deployment, simulation: Simulation) -> dict[str, Any]:
     return summary(scores, simulation.labels)
 
 
-def _best_explanations(deployment: Deployment) -> list[tuple[str, str, str]]:
-    """Return entity, time and sentence of the highest-scoring anomalies, one an hour at most."""
+def _best_explanations(deployment: Deployment, since: datetime) -> list[tuple[str, str, str]]:
+    """Return entity, time and sentence of the highest scores, one each person, once learnt."""
     from anomaly_assets.storage.queries import top_anomalies  # noqa: PLC0415
 
     with deployment.database.connect() as connection:
-        rows = top_anomalies(connection, limit=200)
-    chosen: list[tuple[str, str, str]] = []
-    taken: list[tuple[str, Any]] = []
-    for row in rows:
-        near = any(
-            entity == row.entity_id and abs(at - row.window) < timedelta(hours=6)
-            for entity, at in taken
-        )
-        if row.summary is None or near:
-            continue
-        taken.append((row.entity_id, row.window))
-        chosen.append((row.entity_id, f"{row.window:%Y-%m-%d %H:%M} UTC", row.summary))
-        if len(chosen) == _BEST:
-            break
-    return chosen
+        tops = [
+            top_anomalies(connection, entity_id=entity.entity_id, since=since, limit=1)
+            for entity in deployment.entities()
+        ]
+    best = sorted((top[0] for top in tops if top), key=lambda row: -row.score)
+    return [
+        (row.entity_id, f"{row.window:%Y-%m-%d %H:%M} UTC", row.summary or "") for row in best
+    ]
 
 
 def _print(found: dict[str, Any], explanations: list[tuple[str, str, str]]) -> None:
@@ -137,7 +129,7 @@ def _print(found: dict[str, Any], explanations: list[tuple[str, str, str]]) -> N
         table.add_row(
             fault["entity"],
             fault["kind"],
-            fault["start"],
+            f"{datetime.fromisoformat(fault['start']):%d %b %H:%M}",
             "[green]yes[/]" if fault["found"] else "[red]no[/]",
             "" if delay is None else f"{delay:.0f} min",
         )

@@ -8,7 +8,9 @@ between are replayed, and written only if they had not been written before.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
@@ -19,10 +21,10 @@ from anomaly_assets.storage.windows import entity_lock, stored_ranges
 from anomaly_assets.streams.windows import WindowRange, day_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from anomaly_assets.pipeline.deployment import Deployment, Entity
-    from anomaly_assets.state.format import Detector
+    from anomaly_assets.state.format import Detector, Snapshot
     from anomaly_assets.streams.catalogue import Catalogue
 
     Connection = psycopg.Connection[Any]
@@ -109,7 +111,10 @@ def _advance_entity(
     store = SnapshotStore(tier.component, tier.build, deployment.key)
     with (
         deployment.database.connect() as connection,
+        deployment.database.connect() as reader,
         entity_lock(connection, entity.entity_id, tier.component),
+        # While one block is being written, the next one is computed.
+        ThreadPoolExecutor(max_workers=1) as writer,
     ):
         head = store.head(connection, entity.entity_id)
         restored = store.restore(connection, entity.entity_id, entity.catalogue, windows.start)
@@ -117,38 +122,60 @@ def _advance_entity(
         # Windows that this tier has never written are caught up on, whichever range was asked for.
         unwritten = first_window if head is None else head
         write_from = min(windows.start, unwritten)
-        refused = restored.refused
         blocks = [
-            *active_blocks(connection, entity, first, write_from),
-            *active_blocks(connection, entity, write_from, windows.end),
+            *active_blocks(reader, entity, first, write_from),
+            *active_blocks(reader, entity, write_from, windows.end),
         ]
+        writing: Future[Commit] | None = None
+        refused = restored.refused
         for block in blocks:
             started = time.perf_counter()
-            with connection.transaction():
-                inputs = tier.read(connection, entity, block)
-                results = tier.process(restored.detector, inputs)
-                if block.end <= write_from:
-                    continue
-                _fence(store, connection, entity, head)
-                rows = tier.write(connection, entity, inputs, results)
-                snapshot = store.save(
-                    connection,
-                    restored.detector,
-                    entity_id=entity.entity_id,
-                    catalogue=entity.catalogue,
-                    as_of=block.end,
-                    created_by=deployment.run_id,
-                )
-            head = block.end
-            yield Commit(
-                entity.entity_id,
-                block,
-                rows,
-                len(snapshot.blob),
-                refused,
-                time.perf_counter() - started,
+            inputs = tier.read(reader, entity, block)
+            results = tier.process(restored.detector, inputs)
+            if block.end <= write_from:
+                continue
+            # Sealed now: the detector moves on while the block is being written.
+            snapshot = store.seal(
+                restored.detector,
+                entity_id=entity.entity_id,
+                catalogue=entity.catalogue,
+                as_of=block.end,
             )
-            refused = ()
+            if writing is not None:
+                yield writing.result()
+            write = partial(tier.write, connection, entity, inputs, results)
+            commit = Commit(entity.entity_id, block, 0, len(snapshot.blob), refused)
+            writing = writer.submit(
+                _commit,
+                store,
+                connection,
+                snapshot,
+                head,
+                write,
+                commit,
+                deployment.run_id,
+                started,
+            )
+            head, refused = block.end, ()
+        if writing is not None:
+            yield writing.result()
+
+
+def _commit(  # noqa: PLR0913, PLR0917 - everything one transaction is made of
+    store: SnapshotStore,
+    connection: Connection,
+    snapshot: Snapshot,
+    expected_head: int | None,
+    write: Callable[[], int],
+    commit: Commit,
+    run_id: str,
+    started: float,
+) -> Commit:
+    with connection.transaction():
+        _fence(store, connection, commit.entity_id, expected_head)
+        rows = write()
+        store.save(connection, snapshot, created_by=run_id)
+    return replace(commit, rows=rows, seconds=time.perf_counter() - started)
 
 
 class ModelStates:
@@ -195,13 +222,13 @@ def active_blocks(
 
 
 def _fence(
-    store: SnapshotStore, connection: Connection, entity: Entity, expected_head: int | None
+    store: SnapshotStore, connection: Connection, entity_id: str, expected_head: int | None
 ) -> None:
     # The lock keeps writers apart; this finds one that was stopped, lost its session and woke up.
-    head = store.head(connection, entity.entity_id)
+    head = store.head(connection, entity_id)
     if head != expected_head:
         msg = (
-            f"entity {entity.entity_id!r}: another writer moved {store.component} from window "
+            f"entity {entity_id!r}: another writer moved {store.component} from window "
             f"{expected_head} to {head} meanwhile; this run gives way, run it again"
         )
         raise StateError(msg)

@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from anomaly_assets.errors import AnomalyAssetsError, CatalogueError
+from anomaly_assets.pipeline.handover import Handover
 from anomaly_assets.state.keys import signing_key
 from anomaly_assets.storage.entities import list_entities
 from anomaly_assets.streams.catalogue import Catalogue
@@ -36,12 +37,15 @@ class Entity:
         IANA zone its hours are taken in.
     first_window
         Epoch seconds of its first window; None before its first reading.
+    handover
+        What steps of this run have written of it.
     """
 
     entity_id: str
     catalogue: Catalogue
     time_zone: str
     first_window: int | None
+    handover: Handover
 
 
 @dataclass
@@ -62,6 +66,7 @@ class Deployment:
     database: Database
     run_id: str = "library"
     failures: dict[str, str] = field(default_factory=dict)
+    handover: Handover = field(default_factory=Handover)
 
     @cached_property
     def key(self) -> bytes:
@@ -92,6 +97,7 @@ class Deployment:
                     catalogue,
                     row.time_zone or catalogue.time_zone,
                     None if row.first_window is None else int(row.first_window.timestamp()),
+                    self.handover,
                 )
             )
         return entities

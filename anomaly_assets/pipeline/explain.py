@@ -16,7 +16,12 @@ from anomaly_assets.detection.explanation.triggers import Trigger, triggers
 from anomaly_assets.errors import AnomalyAssetsError
 from anomaly_assets.pipeline.advance import Commit, active_blocks
 from anomaly_assets.pipeline.stateless import each_entity
-from anomaly_assets.pipeline.tiers import read_block
+from anomaly_assets.pipeline.tiers import (
+    read_block,
+    read_cross_stream,
+    read_gaps,
+    read_individual,
+)
 from anomaly_assets.storage import journal, results
 from anomaly_assets.storage.windows import missing_counts, stored_ranges
 from anomaly_assets.streams.windows import (
@@ -112,14 +117,15 @@ class _Evidence:
     """Everything the tables hold of a block, read once."""
 
     def __init__(self, connection: Connection, entity: Entity, windows: WindowRange) -> None:
-        where = (connection, entity.entity_id, windows, entity.catalogue)
         self._connection = connection
         self._entity = entity
         self._block: WindowBlock = read_block(connection, entity, windows)
-        self._gaps: GapScores = results.read_gaps(*where)
-        self.cross_stream: CrossStreamScores = results.read_cross_stream(*where)
-        self.ensemble: EnsembleResults = results.read_ensemble(*where[:3])
-        self.individual: IndividualScores = results.read_individual(*where)
+        self._gaps: GapScores = read_gaps(connection, entity, windows)
+        self.cross_stream: CrossStreamScores = read_cross_stream(connection, entity, windows)
+        self.ensemble: EnsembleResults = results.read_ensemble(
+            connection, entity.entity_id, windows
+        )
+        self.individual: IndividualScores = read_individual(connection, entity, windows)
 
     def of_rows(self, rows: IntArray, codes: Any) -> list[WindowEvidence]:  # noqa: ANN401 - int8 array
         """Return the evidence of some windows of the block, with their trigger codes."""

@@ -11,6 +11,7 @@ import psycopg
 
 from anomaly_assets.detection.ensemble.health_aware import HealthAwareEnsemble
 from anomaly_assets.pipeline.advance import Commit, active_blocks
+from anomaly_assets.pipeline.tiers import hand_over, read_cross_stream, read_individual
 from anomaly_assets.storage import journal, results
 from anomaly_assets.streams.aggregation import (
     Aggregated,
@@ -73,10 +74,10 @@ def combine(
     def run(connection: Connection, entity: Entity) -> Iterator[Commit]:
         for block in active_blocks(connection, entity, windows.start, windows.end):
             started = time.perf_counter()
-            where = (connection, entity.entity_id, block, entity.catalogue)
             with connection.transaction():
                 final = ensemble.process(
-                    results.read_individual(*where), results.read_cross_stream(*where)
+                    read_individual(connection, entity, block),
+                    read_cross_stream(connection, entity, block),
                 )
                 rows = results.write_ensemble(connection, entity.entity_id, block, final)
             yield Commit(entity.entity_id, block, rows, seconds=time.perf_counter() - started)
@@ -138,7 +139,9 @@ def _write_active(
     edges = np.flatnonzero(np.diff(np.concatenate([[0], active.astype(np.int8), [0]])))
     whole = WindowBlock(entity.entity_id, entity.time_zone, block, aggregated.values)
     for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        part = whole.part(start, stop)
+        hand_over("block", entity, part.windows, part)
         rows += results.write_windows(
-            connection, whole.part(start, stop), aggregated.reason[start:stop], entity.catalogue
+            connection, part, aggregated.reason[start:stop], entity.catalogue
         )
     return rows

@@ -43,10 +43,49 @@ def tier_of(component: str, settings: Settings) -> Tier:
 
 
 def read_block(connection: Connection, entity: Entity, windows: WindowRange) -> WindowBlock:
-    """Load the aggregated values of stored windows."""
-    return results.read_windows(
+    """Return the aggregated values of stored windows."""
+    held: WindowBlock | None = entity.handover.get("block", entity.entity_id, windows)
+    if held is not None:
+        return held
+    block = results.read_windows(
         connection, entity.entity_id, windows, entity.catalogue, entity.time_zone
     )
+    hand_over("block", entity, windows, block)
+    return block
+
+
+def read_individual(
+    connection: Connection, entity: Entity, windows: WindowRange
+) -> IndividualScores:
+    """Return the tier-1 scores of stored windows; of their health only `score` is to be relied on."""
+    held: IndividualScores | None = entity.handover.get("individual", entity.entity_id, windows)
+    if held is not None:
+        return held
+    return results.read_individual(connection, entity.entity_id, windows, entity.catalogue)
+
+
+def read_gaps(connection: Connection, entity: Entity, windows: WindowRange) -> GapScores:
+    """Return the gap scores of stored windows."""
+    held: GapScores | None = entity.handover.get("gaps", entity.entity_id, windows)
+    if held is not None:
+        return held
+    return results.read_gaps(connection, entity.entity_id, windows, entity.catalogue)
+
+
+def read_cross_stream(
+    connection: Connection, entity: Entity, windows: WindowRange
+) -> CrossStreamScores:
+    """Return the tier-2 scores of stored windows."""
+    held: CrossStreamScores | None = entity.handover.get("cross", entity.entity_id, windows)
+    if held is not None:
+        return held
+    return results.read_cross_stream(connection, entity.entity_id, windows, entity.catalogue)
+
+
+def hand_over(kind: str, entity: Entity, windows: WindowRange, what: object) -> None:
+    """Keep a block of results at hand for the next steps of this run."""
+    streams = len(entity.catalogue.streams)
+    entity.handover.put(kind, entity.entity_id, windows, what, streams)
 
 
 class IndividualTier:
@@ -74,6 +113,7 @@ class IndividualTier:
         scores: IndividualScores,
     ) -> int:
         """Store scores and health."""
+        hand_over("individual", entity, inputs.windows, scores)
         return results.write_individual(
             connection, inputs, scores, entity.catalogue
         ) + results.write_health(connection, inputs, scores.health, entity.catalogue)
@@ -100,6 +140,7 @@ class GapTier:
         self, connection: Connection, entity: Entity, inputs: WindowBlock, scores: GapScores
     ) -> int:
         """Store the patterns and how unusual they are."""
+        hand_over("gaps", entity, inputs.windows, scores)
         return results.write_gaps(connection, inputs, scores, entity.catalogue)
 
 
@@ -121,8 +162,8 @@ class CrossStreamTier:
         """Load values, tier-1 scores and gap scores."""
         return (
             read_block(connection, entity, windows),
-            results.read_individual(connection, entity.entity_id, windows, entity.catalogue),
-            results.read_gaps(connection, entity.entity_id, windows, entity.catalogue),
+            read_individual(connection, entity, windows),
+            read_gaps(connection, entity, windows),
         )
 
     def process(
@@ -139,4 +180,5 @@ class CrossStreamTier:
         scores: CrossStreamScores,
     ) -> int:
         """Store the scores of entity, groups and voices."""
+        hand_over("cross", entity, inputs[0].windows, scores)
         return results.write_cross_stream(connection, inputs[0], scores, entity.catalogue)

@@ -99,21 +99,10 @@ class SnapshotStore:
                 return Restored(detector, provenance.as_of, tuple(refused))
         return Restored(fresh, None, tuple(refused))
 
-    def save(  # noqa: PLR0913 - one row, named column by column
-        self,
-        connection: psycopg.Connection[Any],
-        detector: Detector,
-        *,
-        entity_id: str,
-        catalogue: Catalogue,
-        as_of: int,
-        created_by: str,
+    def seal(
+        self, detector: Detector, *, entity_id: str, catalogue: Catalogue, as_of: int
     ) -> Snapshot:
-        """Store `detector` as of a window in the caller's transaction.
-
-        Newer snapshots descend from results that this transaction replaces and are deleted; the
-        previous one is deleted too unless it stands on a full hour.
-        """
+        """Return `detector` as it is now, sealed as the state as of a window."""
         provenance = Provenance.of(
             detector,
             entity_id=entity_id,
@@ -121,12 +110,22 @@ class SnapshotStore:
             as_of=as_of,
             catalogue_digest=catalogue.digest,
         )
-        snapshot = seal(detector, provenance, self._key)
-        moment = datetime.fromtimestamp(as_of, tz=UTC)
+        return seal(detector, provenance, self._key)
+
+    def save(
+        self, connection: psycopg.Connection[Any], snapshot: Snapshot, *, created_by: str
+    ) -> None:
+        """Store a snapshot in the caller's transaction.
+
+        Newer snapshots descend from results that this transaction replaces and are deleted; the
+        previous one is deleted too unless it stands on a full hour.
+        """
+        provenance = snapshot.provenance
+        moment = datetime.fromtimestamp(provenance.as_of, tz=UTC)
         connection.execute(
             "DELETE FROM model_snapshots WHERE entity_id = %s AND component = %s AND (as_of >= %s "
             "OR (as_of > %s AND extract(epoch FROM as_of)::bigint %% 3600 <> 0))",
-            (entity_id, self.component, moment, moment - timedelta(hours=2)),
+            (provenance.entity_id, self.component, moment, moment - timedelta(hours=2)),
         )
         connection.execute(
             "INSERT INTO model_snapshots (entity_id, component, as_of, format_version, detector, "
@@ -134,7 +133,7 @@ class SnapshotStore:
             "size, blob, created_by) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
-                entity_id,
+                provenance.entity_id,
                 self.component,
                 moment,
                 provenance.format_version,
@@ -150,7 +149,6 @@ class SnapshotStore:
                 created_by,
             ),
         )
-        return snapshot
 
     def _newest(
         self, connection: psycopg.Connection[Any], entity_id: str, at_most: int

