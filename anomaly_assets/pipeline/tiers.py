@@ -57,7 +57,7 @@ def read_block(connection: Connection, entity: Entity, windows: WindowRange) -> 
 def read_individual(
     connection: Connection, entity: Entity, windows: WindowRange
 ) -> IndividualScores:
-    """Return the tier-1 scores of stored windows; of their health only `score` is to be relied on."""
+    """Return the tier-1 scores of stored windows; of their health only `score` is for use."""
     held: IndividualScores | None = entity.handover.get("individual", entity.entity_id, windows)
     if held is not None:
         return held
