@@ -30,7 +30,7 @@ dev: .venv/.installed-to-develop ## Start everything here: database, Dagster's d
 	@$(PY) -m anomaly_assets up $(ARGS)
 
 test: .venv/.installed-to-develop ## Run all tests and the examples in docstrings (ARGS="-k name")
-	$(PY) -m pytest -n $(WORKERS) $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: .venv/.installed-to-develop ## Check style, format and the direction of imports
 	$(PY) -m ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 APART = timedelta(hours=6)
 SENTENCES = 8
 MOST_COMMON = 12
+#: Contexts that happened less often say nothing.
+FEWEST_TIMES = 5
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def judge(taken: list[Recording]) -> dict[str, Any]:
     return {
         "rules_broken": dict(broken),
         "entities": rows,
-        "contexts": contexts,
+        "contexts": _pooled(contexts),
         "causes": _causes(deployment),
         "triggers": _triggers(deployment),
         "sentences": _sentences(deployment, taken),
@@ -169,9 +172,9 @@ def _causes_right(
     explanations: list[tuple[Any, ...]],
     n_streams: int,
 ) -> dict[str, Any]:
-    """Say how often the primary cause of an explanation inside an event is a stream blamed."""
+    """Say how often the first stream named by an explanation inside an event is blamed."""
     right, chance = [], []
-    for at, cause, _ in explanations:
+    for at, cause in explanations:
         row = (int(at.timestamp()) - first) // WINDOW_SECONDS
         for event in events:
             if event.start <= row < event.end and cause is not None:
@@ -179,7 +182,7 @@ def _causes_right(
                 chance.append(len(event.streams) / n_streams)
     return {
         "explained_in_events": len(right),
-        "cause_blamed": round(float(np.mean(right)), 3) if right else None,
+        "first_stream_blamed": round(float(np.mean(right)), 3) if right else None,
         "by_chance": round(float(np.mean(chance)), 3) if chance else None,
     }
 
@@ -211,21 +214,27 @@ def _against_contexts(recording: Recording, processed: Processed) -> list[dict[s
     found = []
     for label, own in known.contexts(recording).groupby("label"):
         inside, spans = _inside(processed, own)
-        if not (inside & present).any():
-            continue
-        found.append(
-            {
-                "entity": recording.entity,
-                "context": str(label),
-                "times": len(spans),
-                "episodes": int(onsets.sum()),
-                "episodes_inside": int((onsets & inside).sum()),
-                "share_inside": _share(inside[onsets]),
-                "base_rate": _share(inside[present]),
-                **_hit(processed, spans, present),
-            }
-        )
-    return sorted(found, key=lambda row: -row["times"])
+        spans = [span for span in spans if present[span].any()]
+        if spans:
+            row = {"context": str(label), "entities": 1, "times": len(spans)}
+            row["episodes_inside"] = int((onsets & inside).sum())
+            row["by_chance"] = float(onsets.sum() * inside[present].mean())
+            found.append(row | _hits(processed, spans, present))
+    return found
+
+
+def _pooled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add up what several entities have in common, and leave out what happened hardly ever."""
+    if not rows:
+        return []
+    summed = pd.DataFrame(rows).groupby("context").sum().reset_index()
+    summed = summed[summed["times"] >= FEWEST_TIMES].sort_values("times", ascending=False)
+    summed["hit_share"] = summed.pop("hit") / summed["times"]
+    summed["hit_share_other_days"] = summed.pop("hit_elsewhere") / summed.pop("elsewhere").clip(1)
+    return [
+        {key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()}
+        for row in json.loads(summed.to_json(orient="records"))
+    ]
 
 
 def _inside(processed: Processed, contexts: pd.DataFrame) -> tuple[BoolArray, list[slice]]:
@@ -240,26 +249,26 @@ def _inside(processed: Processed, contexts: pd.DataFrame) -> tuple[BoolArray, li
     return inside, spans
 
 
-def _hit(processed: Processed, spans: list[slice], present: BoolArray) -> dict[str, Any]:
-    """Say which share of times of a context has an alarm, here and at the same hours elsewhere."""
-    spans = [span for span in spans if present[span].any()]
+def _hits(processed: Processed, spans: list[slice], present: BoolArray) -> dict[str, int]:
+    """Count times of a context with an alarm, and the same hours of other days with one."""
     alarms = np.nan_to_num(processed.final) > ALARM_THRESHOLD
-    shifted = []
+    elsewhere = []
     for span in spans:
         for days in range(1, len(alarms) // WINDOWS_PER_DAY):
             at = (np.arange(span.start, span.stop) + days * WINDOWS_PER_DAY) % len(alarms)
             if present[at].any():
-                shifted.append(bool(alarms[at].any()))
+                elsewhere.append(bool(alarms[at].any()))
     return {
-        "hit": round(float(np.mean([alarms[span].any() for span in spans])), 3),
-        "hit_on_other_days": round(float(np.mean(shifted)), 3) if shifted else None,
+        "hit": sum(bool(alarms[span].any()) for span in spans),
+        "hit_elsewhere": sum(elsewhere),
+        "elsewhere": len(elsewhere),
     }
 
 
 def _explanations(deployment: Deployment, entity: str) -> list[tuple[Any, ...]]:
     with deployment.database.connect() as connection:
         return connection.execute(
-            "SELECT timestamp, primary_cause, summary FROM causal_explanations "
+            "SELECT timestamp, record #>> '{evidence,streams,0,stream}' FROM causal_explanations "
             "WHERE entity_id = %s ORDER BY timestamp",
             (entity,),
         ).fetchall()

@@ -30,6 +30,8 @@ from anomaly_assets.streams.windows import WindowRange
 from benchmarks._recordings_found import judge
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from anomaly_assets.pipeline.deployment import Deployment
 
 #: What each set takes of the recordings, by the beginning of their names.
@@ -49,23 +51,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", nargs="*", choices=[*SETS, []], default=[], help="default: all")
     parser.add_argument("--keep", type=Path, help="folder to keep; what it holds is judged again")
+    parser.add_argument(
+        "--plain", action="store_true", help="the same steps in the same order without Dagster"
+    )
     arguments = parser.parse_args()
     if len(arguments.sets) == 1:
-        print(json.dumps(run_set(arguments.sets[0], arguments.keep), allow_nan=False))
+        figures = run_set(arguments.sets[0], arguments.keep, plain=arguments.plain)
+        print(json.dumps(figures, allow_nan=False))
         return
-    figures = {name: _in_own_process(name) for name in arguments.sets or SETS}
+    plain = ["--plain"] if arguments.plain else []
+    figures = {name: _in_own_process(name, *plain) for name in arguments.sets or SETS}
     print(json.dumps(figures))
 
 
-def _in_own_process(name: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.recordings", name]
+def _in_own_process(name: str, *options: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.recordings", name, *options]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 - ourselves
     *shown, last = done.stdout.splitlines()
     print("\n".join(shown))
     return dict(json.loads(last))
 
 
-def run_set(name: str, keep: Path | None = None) -> dict[str, Any]:
+def run_set(name: str, keep: Path | None = None, *, plain: bool = False) -> dict[str, Any]:
     """Process one set of recordings and return what was found.
 
     Parameters
@@ -74,6 +81,8 @@ def run_set(name: str, keep: Path | None = None) -> dict[str, Any]:
         One of `SETS`.
     keep
         Folder of database and home; a run that is in it already is judged, not repeated.
+    plain
+        Whether to do without Dagster: the same rows, without its bookkeeping of each partition.
     """
     from anomaly_assets.storage.embedded import EmbeddedServer  # noqa: PLC0415
 
@@ -88,7 +97,7 @@ def run_set(name: str, keep: Path | None = None) -> dict[str, Any]:
         server = EmbeddedServer(keep / "postgres")
         stack.callback(server.stop)
         _set_environment(taken, server.start(), keep)
-        figures = _process(taken, keep / "run.json")
+        figures = _processed(taken, keep / "run.json", plain=plain)
         figures |= judge(taken)
     _show(name, figures)
     return figures
@@ -112,38 +121,53 @@ def _span(recording: Recording) -> tuple[pd.Timestamp, pd.Timestamp]:
     if recording.shape is Shape.LONG:
         times = pd.read_csv(recording.files[0], usecols=["timestamp"])["timestamp"]
         return pd.Timestamp(times.min()), pd.Timestamp(times.max())
-    start = pd.Timestamp(recording.start or datetime.min.replace(tzinfo=UTC))
+    # A wide recording always has a start; the type does not know.
+    start = pd.Timestamp(recording.start or datetime.now(tz=UTC))
     rows = len(known.labels(recording))
     return start, start + pd.Timedelta(seconds=rows * recording.step_seconds)
 
 
-def _process(taken: list[Recording], note: Path) -> dict[str, Any]:
-    """Take the recordings in and through Dagster, unless that was done here before."""
-    from anomaly_assets.automation.instance import open_instance, prepare  # noqa: PLC0415
-    from anomaly_assets.automation.runs import run_windows  # noqa: PLC0415
+def _processed(taken: list[Recording], note: Path, *, plain: bool) -> dict[str, Any]:
+    """Take the recordings in and process them, unless that was done here before."""
     from anomaly_assets.cli.common import open_deployment  # noqa: PLC0415
-    from anomaly_assets.definitions import defs  # noqa: PLC0415
     from anomaly_assets.pipeline.replay import range_of_readings  # noqa: PLC0415
 
     if note.exists():
         return dict(json.loads(note.read_text()))
     deployment = open_deployment()
-    environment = prepare(deployment.settings, deployment.database)
     figures: dict[str, Any] = {"ingestion": _ingest(deployment, taken)}
     readings = range_of_readings(deployment)
     if readings is None:
         msg = "nothing was ingested"
         raise SystemExit(msg)
     windows = WindowRange.between(*readings)
-    with open_instance(environment) as instance:
-        started, busy = time.perf_counter(), time.process_time()
-        outcome = run_windows(defs.resolve_job_def("process_windows"), instance, windows)
-        figures["run_seconds"] = round(time.perf_counter() - started, 1)
-        figures["processor_seconds"] = round(time.process_time() - busy, 1)
+    figures |= {"partitions": len(windows), "dagster": not plain}
+    started, busy = time.perf_counter(), time.process_time()
+    figures |= (_plainly if plain else _through_dagster)(deployment, windows)
+    figures["run_seconds"] = round(time.perf_counter() - started, 1)
+    figures["processor_seconds"] = round(time.process_time() - busy, 1)
+    note.write_text(json.dumps(figures))
+    return figures
+
+
+def _plainly(deployment: Deployment, windows: WindowRange) -> dict[str, Any]:
+    from anomaly_assets.pipeline.whole import process  # noqa: PLC0415
+
+    rows = sum(commit.rows for commit in process(deployment, windows))
+    return {"rows": rows, "failed_entities": [*deployment.failures.items()]}
+
+
+def _through_dagster(deployment: Deployment, windows: WindowRange) -> dict[str, Any]:
+    from anomaly_assets.automation.instance import open_instance, prepare  # noqa: PLC0415
+    from anomaly_assets.automation.runs import run_windows  # noqa: PLC0415
+    from anomaly_assets.definitions import defs  # noqa: PLC0415
+
+    with open_instance(prepare(deployment.settings, deployment.database)) as instance:
+        job = defs.resolve_job_def("process_windows")
+        outcome = run_windows(job, instance, windows)
         steps = instance.get_run_step_stats(outcome.run_id)
-        failed = _failed_entities(instance, outcome.run_id)
-    figures |= {
-        "partitions": len(windows),
+        failed = _failed_entities(instance, job)
+    return {
         "succeeded": outcome.succeeded,
         "error": outcome.error,
         "failed_checks": list(outcome.failed_checks),
@@ -153,8 +177,6 @@ def _process(taken: list[Recording], note: Path) -> dict[str, Any]:
             for step in steps
         },
     }
-    note.write_text(json.dumps(figures))
-    return figures
 
 
 def _ingest(deployment: Deployment, taken: list[Recording]) -> dict[str, float]:
@@ -185,15 +207,15 @@ def _ingest(deployment: Deployment, taken: list[Recording]) -> dict[str, float]:
     return dict(totals)
 
 
-def _failed_entities(instance: Any, run_id: str) -> list[str]:  # noqa: ANN401 - Dagster's instance
-    """Return what the materialisations of a run say of entities that failed."""
-    from dagster import DagsterEventType  # noqa: PLC0415
-
+def _failed_entities(instance: dg.DagsterInstance, job: dg.JobDefinition) -> list[str]:
+    """Return what the newest materialisations say of entities that failed."""
     found = set()
-    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
-        metadata = entry.dagster_event.step_materialization_data.materialization.metadata
-        if "failed_entities" in metadata and metadata["failed_entities"].value:
-            found.add(str(metadata["failed_entities"].value))
+    # One event an asset: a run leaves one for each partition, all with the same metadata.
+    for key in job.asset_layer.selected_asset_keys:
+        event = instance.get_latest_materialization_event(key)
+        done = None if event is None else event.asset_materialization
+        if done is not None and "failed_entities" in done.metadata:
+            found.add(str(done.metadata["failed_entities"].value))
     return sorted(found)
 
 

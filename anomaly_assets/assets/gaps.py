@@ -7,7 +7,7 @@ import dagster as dg
 from anomaly_assets.assets.common import STATE_POOL, described, over_windows
 from anomaly_assets.assets.partitions import PREVIOUS_WINDOW, windows_of
 from anomaly_assets.pipeline.advance import ModelStates
-from anomaly_assets.storage.tables import GapPattern
+from anomaly_assets.storage.tables import GapPattern, ModelSnapshot
 
 READINGS = dg.AssetKey("raw_readings")
 
@@ -26,7 +26,7 @@ READINGS = dg.AssetKey("raw_readings")
                 "Learnt availability by hour and week-end, transitions and lengths of gaps, as "
                 "signed snapshots; depends on its own previous window."
             ),
-            **described("gaps", "river", "postgres"),
+            **described("gaps", "river", "postgres", table=ModelSnapshot.__table__),
         ),
         "gap_features": dg.AssetOut(
             dagster_type=dg.Nothing,

@@ -6,6 +6,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from anomaly_assets.cli import data, demo, runs, up, views
 from anomaly_assets.errors import AnomalyAssetsError
@@ -25,5 +26,8 @@ def main() -> None:
     try:
         app()
     except AnomalyAssetsError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
+        # Escaped, or "[embedded]" in an instruction vanishes; not wrapped, so paths can be copied.
+        Console(stderr=True).print(
+            f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True
+        )
         sys.exit(1)

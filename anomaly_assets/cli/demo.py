@@ -15,7 +15,8 @@ from rich.table import Table
 from anomaly_assets.cli.common import console
 from anomaly_assets.evaluation.found import Rules, summary
 from anomaly_assets.evaluation.simulator import Simulation, demo_faults, simulate
-from anomaly_assets.settings import load_settings, settings
+from anomaly_assets.settings import settings
+from anomaly_assets.storage.connect import embedded_server
 
 if TYPE_CHECKING:
     from anomaly_assets.automation.runs import RunOutcome
@@ -44,7 +45,6 @@ def demo() -> None:
     }
     os.environ.pop("DATABASE_URL", None)
     settings.cache_clear()
-    load_settings()
     console.print(
         f"simulated {len(readings):,} readings of {readings['entity_id'].nunique()} people, "
         f"{(last - first).days + 1} days, {len(simulation.labels)} faults"
@@ -57,7 +57,9 @@ def demo() -> None:
     found["windows"] = windows
     found["seconds"] = round(time.perf_counter() - started, 1)
     FOLDER.joinpath("summary.json").write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
-    _print(found, _best_explanations(deployment, first + timedelta(days=Rules().learning_days)))
+    learnt = first + timedelta(days=Rules().learning_days)
+    _print(found, _best_explanations(deployment, learnt))
+    embedded_server(settings()).stop()
 
 
 def _process(simulation: Simulation) -> tuple[Deployment, RunOutcome, int]:
@@ -115,9 +117,7 @@ def _best_explanations(deployment: Deployment, since: datetime) -> list[tuple[st
             for entity in deployment.entities()
         ]
     best = sorted((top[0] for top in tops if top), key=lambda row: -row.score)
-    return [
-        (row.entity_id, f"{row.window:%Y-%m-%d %H:%M} UTC", row.summary or "") for row in best
-    ]
+    return [(row.entity_id, f"{row.window:%Y-%m-%d %H:%M} UTC", row.summary or "") for row in best]
 
 
 def _print(found: dict[str, Any], explanations: list[tuple[str, str, str]]) -> None:
@@ -140,6 +140,6 @@ def _print(found: dict[str, Any], explanations: list[tuple[str, str, str]]) -> N
     console.print(
         f"\n{found['seconds']:.0f} s in all; figures in {FOLDER / 'summary.json'}\n"
         f"Look around: ANOMALY_ASSETS_HOME={FOLDER} ANOMALY_ASSETS_WINDOW_START=2026-01-05T00:00Z "
-        "make dev, then http://127.0.0.1:3000 (Lineage, Runs)\n"
+        "ANOMALY_ASSETS_WINDOW_END=2026-01-19T00:00Z make dev, then http://127.0.0.1:3000\n"
         f"or: ANOMALY_ASSETS_HOME={FOLDER} .venv/bin/python -m anomaly_assets anomalies"
     )

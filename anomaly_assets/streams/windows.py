@@ -96,6 +96,14 @@ class WindowRange:
         """Return every window start in epoch seconds, shape ``(n_windows,)``."""
         return np.arange(self.start, self.end, WINDOW_SECONDS, dtype=np.int64)
 
+    def parts(self, most: int) -> list[WindowRange]:
+        """Cut the range into consecutive ones of at most `most` windows, in order."""
+        step = most * WINDOW_SECONDS
+        return [
+            WindowRange(start, min(start + step, self.end))
+            for start in range(self.start, self.end, step)
+        ]
+
     def capped(self, most: int) -> WindowRange:
         """Return the first `most` windows of the range, or all of it when it has fewer."""
         return WindowRange(self.start, min(self.end, self.start + most * WINDOW_SECONDS))

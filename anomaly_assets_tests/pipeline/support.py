@@ -22,8 +22,8 @@ RESULTS = {
     "stream_health": "*",
     "gap_patterns": "*",
     "causal_explanations": "entity_id, timestamp, anomaly_id, summary, mode, trigger, "
-    "primary_cause, confidence, causal_attribution, temporal_sequence, evidence, alternative_explanations, "
-    "recommended_action, record",
+    "primary_cause, confidence, causal_attribution, temporal_sequence, evidence, "
+    "alternative_explanations, recommended_action, record",
 }
 
 

@@ -64,7 +64,7 @@ def test_a_worn_tracker_without_steps_counts_zero_and_an_unworn_one_nothing() ->
     catalogue = load_catalogue("fitbit1")
     (file,) = _recordings("wearable/fitbit1/fitbit1_native_*.csv.gz")
     table = pd.read_csv(file, nrows=250_000)
-    moments = pd.DatetimeIndex(table.timestamp).as_unit("us").asi8
+    moments = pd.DatetimeIndex(table.timestamp).as_unit("us").to_numpy(np.int64)
     position = {stream: i for i, stream in enumerate(catalogue.stream_ids)}
     codes = table.stream_id.map(position).to_numpy().astype(np.int64)
     readings = Readings(codes, moments, table.value.to_numpy(np.float64))

@@ -127,7 +127,7 @@ def test_nothing_is_missing_if_so_asked() -> None:
 
 def _hours_away(simulation: Simulation, stream: str) -> FloatArray:
     """Length of every gap of a stream in hours."""
-    seconds = _times(simulation, stream).as_unit("s").asi8
+    seconds = _times(simulation, stream).as_unit("s").to_numpy(np.int64)
     return np.asarray(np.diff(seconds) / 3600.0)
 
 
