@@ -96,7 +96,7 @@ def _run(deployment: Deployment, windows: WindowRange, *, as_json: bool) -> None
 def _run_parts(
     run: Callable[[WindowRange], RunOutcome], windows: WindowRange, *, quiet: bool
 ) -> RunOutcome:
-    """Run the parts of a range in order, up to the first that fails, and return the last outcome."""
+    """Run the parts of a range in order, up to a failure, and return the last outcome."""
     first, *rest = windows.parts(MOST_WINDOWS)
     outcome = _run_part(run, first, quiet=quiet)
     for part in rest:
