@@ -14,7 +14,12 @@ from anomaly_assets.automation.instance import open_instance, prepare
 from anomaly_assets.cli.common import JsonOption, console, moment, open_deployment, print_json
 from anomaly_assets.errors import AnomalyAssetsError, InputError
 from anomaly_assets.pipeline.completeness import complete_until
-from anomaly_assets.pipeline.replay import accept_late, last_window, range_of_readings
+from anomaly_assets.pipeline.replay import (
+    accept_late,
+    last_window,
+    range_of_readings,
+    stretches_with_readings,
+)
 from anomaly_assets.settings import settings
 from anomaly_assets.streams.windows import WINDOWS_PER_DAY, WindowRange, window_of
 
@@ -86,7 +91,9 @@ def _run(deployment: Deployment, windows: WindowRange, *, as_json: bool) -> None
 
         job = defs.resolve_job_def("process_windows")
         run = partial(run_windows, job, instance)
-        outcome = _run_parts(run, windows, quiet=as_json)
+        stretches = stretches_with_readings(deployment, windows) or [windows]
+        parts = [part for stretch in stretches for part in stretch.parts(MOST_WINDOWS)]
+        outcome = _run_parts(run, parts, quiet=as_json)
     if as_json:
         _print_outcome(outcome, windows, time.perf_counter() - started)
     if not outcome.succeeded:
@@ -94,10 +101,10 @@ def _run(deployment: Deployment, windows: WindowRange, *, as_json: bool) -> None
 
 
 def _run_parts(
-    run: Callable[[WindowRange], RunOutcome], windows: WindowRange, *, quiet: bool
+    run: Callable[[WindowRange], RunOutcome], parts: list[WindowRange], *, quiet: bool
 ) -> RunOutcome:
     """Run the parts of a range in order, up to a failure, and return the last outcome."""
-    first, *rest = windows.parts(MOST_WINDOWS)
+    first, *rest = parts
     outcome = _run_part(run, first, quiet=quiet)
     for part in rest:
         if not outcome.succeeded:

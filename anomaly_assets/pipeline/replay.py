@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from anomaly_assets.pipeline.stateless import DORMANT_AFTER
 from anomaly_assets.storage import journal
-from anomaly_assets.streams.windows import window_of
+from anomaly_assets.streams.windows import WindowRange, window_of
 
 if TYPE_CHECKING:
     from anomaly_assets.pipeline.deployment import Deployment
@@ -21,6 +22,29 @@ def range_of_readings(deployment: Deployment) -> tuple[datetime, datetime] | Non
     if row is None or row[0] is None or row[1] is None:
         return None
     return row[0], window_of(row[1]) + timedelta(minutes=5)
+
+
+def stretches_with_readings(deployment: Deployment, windows: WindowRange) -> list[WindowRange]:
+    """Return the parts of a range in which some entity reports or is not yet dormant, in order.
+
+    Between them there is nothing to process: months lie between the recordings of some people.
+    """
+    with deployment.database.connect() as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT date_trunc('day', event_time) AS day FROM readings "
+            "WHERE event_time >= %s AND event_time < %s AND NOT late ORDER BY day",
+            (windows.start_time - DORMANT_AFTER, windows.end_time),
+        ).fetchall()
+    stretches: list[WindowRange] = []
+    for (day,) in rows:
+        until = day + timedelta(days=1) + DORMANT_AFTER
+        start = max(int(day.timestamp()), windows.start)
+        end = min(int(until.timestamp()), windows.end)
+        if stretches and start <= stretches[-1].end:
+            stretches[-1] = WindowRange(stretches[-1].start, max(end, stretches[-1].end))
+        elif start < end:
+            stretches.append(WindowRange(start, end))
+    return stretches
 
 
 def last_window(deployment: Deployment) -> datetime | None:
