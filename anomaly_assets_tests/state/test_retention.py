@@ -21,7 +21,7 @@ def test_a_year_of_hourly_snapshots_is_thinned_out() -> None:
 
     kept = snapshots_to_keep(hourly, hourly=24, daily=30, monthly=12)
 
-    assert len(kept) == 24 + 29 + 10
+    assert len(kept) == 24 + 29 + 11
     assert NOW in kept
     assert datetime(2026, 2, 28, 23, 55, tzinfo=UTC) in kept
     assert datetime(2025, 6, 30, 23, 55, tzinfo=UTC) in kept
