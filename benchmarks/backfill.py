@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DAYS = 30
 START = datetime(2026, 1, 5, tzinfo=UTC)
-ROUNDS = 1
+ROUNDS = 3
 
 # The definitions read the settings when they are loaded.
 os.environ["ANOMALY_ASSETS_WINDOW_START"] = START.isoformat()
