@@ -71,7 +71,7 @@ def rows_of(deployment: Deployment, parts: list[WindowRange]) -> set[bytes]:
         for table in TABLES:
             with (
                 connection.cursor() as cursor,
-                cursor.copy(f"COPY {table} TO STDOUT") as copy,
+                cursor.copy(f"COPY (TABLE {table}) TO STDOUT") as copy,
             ):
                 for row in copy.rows():
                     rows.add(hashlib.blake2b(repr((table, row)).encode(), digest_size=16).digest())
