@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.detection.results import StreamHealth
 from anomaly_assets.streams.catalogue import Catalogue, HealthLimits, Stream, StreamType
 from anomaly_assets.streams.windows import (
@@ -170,43 +172,26 @@ class StreamHealthTracker:
         observed
             Whether each stream was observed, shape ``(n_windows, n_streams)``.
         """
-        n_windows, n_streams = observed.shape
-        longest = len(self.recent)
-        history = np.concatenate([self.recent, observed])
-        age = self._with_start(self.age, n_windows)
-        seen = np.logical_or.accumulate(observed, axis=0) | (self.age > 0)
-        np.cumsum(seen, axis=0, out=age[1:])
-        age[1:] += self.age
-        # Integer sums are exact, so that a block may be cut anywhere.
-        leaving = history[
-            np.arange(n_windows)[:, np.newaxis] + (longest - self.window), np.arange(n_streams)
-        ]
-        count = self._with_start(self.observed_recently, n_windows)
-        np.cumsum(observed.astype(np.int64) - leaving, axis=0, out=count[1:])
-        count[1:] += self.observed_recently
-        missing = self._with_start(self.consecutive_missing, n_windows)
-        step = np.arange(1, n_windows + 1)[:, np.newaxis]
-        last_seen = np.where(observed, step, -self.consecutive_missing)
-        np.maximum.accumulate(last_seen, axis=0, out=last_seen)
-        np.subtract(step, last_seen, out=missing[1:])
-        availability = count / np.maximum(np.minimum(age, self.window), 1)
-        predictable = missing[:-1] <= self.max_missing
-        predictable &= availability[:-1] >= self.min_availability
+        observed = np.ascontiguousarray(observed)
+        n_windows = len(observed)
+        availability = np.empty(observed.shape)
+        missing, gaps, age = (np.empty(observed.shape, dtype=np.int64) for _ in range(3))
+        predictable = np.empty(observed.shape, dtype=bool)
+        _follow(
+            observed,
+            (self.window, self.min_availability, self.max_missing),
+            (self.recent, self.observed_recently, self.age, self.consecutive_missing),
+            (availability, missing, gaps, predictable, age),
+        )
         return Presence(
             observed=observed,
-            availability=availability[1:],
-            consecutive_missing=missing[1:],
-            gap_windows=missing[:-1] + 1,
-            predictable=np.where(age[:-1] == 0, observed, predictable),
-            age=age[1:],
-            recent=history[n_windows:],
+            availability=availability,
+            consecutive_missing=missing,
+            gap_windows=gaps,
+            predictable=predictable,
+            age=age,
+            recent=np.concatenate([self.recent, observed])[n_windows:],
         )
-
-    @staticmethod
-    def _with_start(start: IntArray, n_windows: int) -> IntArray:
-        chain = np.empty((n_windows + 1, len(start)), dtype=np.int64)
-        chain[0] = start
-        return chain
 
     def learn(self, presence: Presence, forecast_p: FloatArray) -> StreamHealth:
         """Learn a block and return the health after each of its windows.
@@ -219,39 +204,87 @@ class StreamHealthTracker:
             p-value of each reading under its forecast, NaN where there was no forecast or no
             reading, shape ``(n_windows, n_streams)``.
         """
-        n_windows = len(forecast_p)
-        forecasted = np.isfinite(forecast_p)
-        forecasts = np.cumsum(forecasted, axis=0)
-        forecasts += self.forecasts
-        accuracy = self._accuracies(forecast_p >= OUTSIDE_P, forecasted, forecasts)
+        p = np.ascontiguousarray(forecast_p)
         missing = presence.consecutive_missing
-        if n_windows:
+        score, accuracy = np.empty(p.shape), np.empty(p.shape)
+        needs_retraining = np.empty(p.shape, dtype=bool)
+        _judge(
+            p,
+            presence.availability,
+            missing,
+            (self.max_missing, self.retrain_after, self.min_accuracy),
+            (self.accuracy, self.forecasts),
+            (score, accuracy, needs_retraining),
+        )
+        if len(p):
             self.recent = presence.recent.copy()
             in_window = np.minimum(presence.age[-1], self.window)
             self.observed_recently = np.rint(presence.availability[-1] * in_window).astype(np.int64)
             self.age = presence.age[-1].copy()
             self.consecutive_missing = missing[-1].copy()
-            self.accuracy = accuracy[-1].copy()
-            self.forecasts = forecasts[-1].copy()
-        inaccurate = (forecasts >= FORECASTS_BEFORE_JUDGED) & (accuracy < self.min_accuracy)
         return StreamHealth(
             availability=presence.availability,
             consecutive_missing=missing,
-            score=presence.availability * (1.0 - np.minimum(missing / self.max_missing, 1.0)),
+            score=score,
             predictable=presence.predictable,
-            accuracy=np.where(forecasts > 0, accuracy, np.nan),
-            needs_retraining=inaccurate | (missing > self.retrain_after),
+            accuracy=accuracy,
+            needs_retraining=needs_retraining,
         )
 
-    def _accuracies(
-        self, inside: BoolArray, forecasted: BoolArray, forecasts: IntArray
-    ) -> FloatArray:
-        rate = np.maximum(1.0 / np.maximum(forecasts, 1), ACCURACY_RATE) * forecasted
-        accuracy = np.empty(inside.shape)
-        current = self.accuracy
-        for hit, weight, after in zip(inside, rate, accuracy, strict=True):
-            np.subtract(hit, current, out=after)
-            np.multiply(after, weight, out=after)
-            np.add(after, current, out=after)
-            current = after
-        return accuracy
+
+@compiled
+def _follow(
+    observed: BoolArray,
+    limits: tuple[IntArray, FloatArray, IntArray],
+    state: tuple[BoolArray, IntArray, IntArray, IntArray],
+    results: tuple[FloatArray, IntArray, IntArray, BoolArray, IntArray],
+) -> None:
+    """Write the presence of every stream after each window into `results`."""
+    window, min_availability, max_missing = limits
+    recent, observed_recently, age_before, missing_before = state
+    availability, missing, gaps, predictable, age = results
+    longest = len(recent)
+    count, old, gone = observed_recently.copy(), age_before.copy(), missing_before.copy()
+    for t in range(observed.shape[0]):
+        for i in range(observed.shape[1]):
+            here = observed[t, i]
+            share = count[i] / max(min(old[i], window[i]), 1)
+            usual = gone[i] <= max_missing[i] and share >= min_availability[i]
+            predictable[t, i] = here if old[i] == 0 else usual
+            gaps[t, i] = gone[i] + 1
+            # Integer sums are exact, so that a block may be cut anywhere.
+            leaving = t + longest - window[i]
+            count[i] += here
+            count[i] -= recent[leaving, i] if leaving < longest else observed[leaving - longest, i]
+            old[i] += here or old[i] > 0
+            gone[i] = 0 if here else gone[i] + 1
+            age[t, i] = old[i]
+            missing[t, i] = gone[i]
+            availability[t, i] = count[i] / max(min(old[i], window[i]), 1)
+
+
+@compiled
+def _judge(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    forecast_p: FloatArray,
+    availability: FloatArray,
+    missing: IntArray,
+    limits: tuple[IntArray, IntArray, FloatArray],
+    state: tuple[FloatArray, IntArray],
+    results: tuple[FloatArray, FloatArray, BoolArray],
+) -> None:
+    """Learn how good forecasts are, and write the health after each window into `results`."""
+    max_missing, retrain_after, min_accuracy = limits
+    current, forecasts = state
+    score, accuracy, needs_retraining = results
+    for t in range(forecast_p.shape[0]):
+        for i in range(forecast_p.shape[1]):
+            if math.isfinite(forecast_p[t, i]):
+                forecasts[i] += 1
+                hit = 1.0 if forecast_p[t, i] >= OUTSIDE_P else 0.0
+                current[i] += (hit - current[i]) * max(1.0 / forecasts[i], ACCURACY_RATE)
+            accuracy[t, i] = current[i] if forecasts[i] > 0 else math.nan
+            judged = forecasts[i] >= FORECASTS_BEFORE_JUDGED
+            inaccurate = judged and current[i] < min_accuracy[i]
+            needs_retraining[t, i] = inaccurate or missing[t, i] > retrain_after[i]
+            lost = min(missing[t, i] / max_missing[i], 1.0)
+            score[t, i] = availability[t, i] * (1.0 - lost)

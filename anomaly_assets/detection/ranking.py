@@ -7,11 +7,14 @@ has.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.detection.scoring import SMALLEST_P
 from anomaly_assets.errors import InputError
-from anomaly_assets.streams.windows import FloatArray
+from anomaly_assets.streams.windows import FloatArray, IntArray
 
 #: Share of the learnt values from which the scale of the upper tail is estimated.
 TAIL_SHARE = 0.1
@@ -99,24 +102,10 @@ class RankCalibrator:
         numpy.ndarray
             p-values in (0, 1], shape ``(n,)``; NaN where `values` is NaN.
         """
-        column = values[:, None]
-        share = 1.0 / (np.minimum(self._seen, self.window) + 1.0)
-        greater = (self._learnt > column).sum(axis=1)
-        equal = (self._learnt == column).sum(axis=1)
-        p: FloatArray = (greater + 0.5 * (equal + 1.0)) * share
-        beyond = (greater == 0) & (equal == 0)
-        if beyond.any():
-            p = np.where(beyond, self._tail(values, share), p)
-        p[np.isnan(values)] = np.nan
+        p = np.empty(self.n)
+        held = (self._learnt, self._seen, self._scale, self._k)
+        _rank(np.ascontiguousarray(values), *held, SMALLEST_P, p)
         return p
-
-    def _tail(self, values: FloatArray, share: FloatArray) -> FloatArray:
-        """Extrapolate beyond the largest learnt value; of use only where `values` is beyond it."""
-        known = self._scale > 0.0
-        reach = np.where(known, self._k * self._scale, 1.0)
-        top = np.where(known, self._learnt.max(axis=1), values)
-        excess = np.maximum(values - top, 0.0) / reach
-        return np.maximum(share * np.exp(-self._k * np.log1p(excess)), SMALLEST_P)
 
     def learn(self, values: FloatArray) -> None:
         """Add one value of each channel, forgetting the oldest.
@@ -126,23 +115,82 @@ class RankCalibrator:
         values
             Shape ``(n,)``; channels that are not finite learn nothing.
         """
-        known = np.isfinite(values).nonzero()[0]
-        self._learnt[known, self._seen[known] % self.window] = values[known]
-        self._seen[known] += 1
+        _keep(np.ascontiguousarray(values), self._learnt, self._seen)
         self._calls += 1
         if self._calls % self.refresh == 0:
-            self._estimate_tail()
+            n_top = min(int(self.window * TAIL_SHARE) + 2, self.window)
+            top = np.empty(n_top)
+            _estimate(self._learnt, self._seen, self.minimum, top, self._scale, self._k)
 
-    def _estimate_tail(self) -> None:
-        m = np.minimum(self._seen, self.window)
-        k = np.maximum((m * TAIL_SHARE).astype(np.int64), 1)
-        n_top = min(int(self.window * TAIL_SHARE) + 2, self.window)
-        top = np.sort(self._learnt, axis=1)[:, ::-1][:, :n_top]
-        k = np.minimum(k, n_top - 1)
-        threshold = top[np.arange(self.n), k]
-        enough = (m >= self.minimum) & np.isfinite(threshold)
-        inside = np.arange(n_top) < k[:, None]
-        with np.errstate(invalid="ignore"):
-            excess = np.where(inside, top - threshold[:, None], 0.0).sum(axis=1)
-        self._scale = np.where(enough, excess / np.maximum(k, 1), 0.0)
-        self._k = np.maximum(k, 1).astype(np.float64)
+
+@compiled
+def _rank(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    values: FloatArray,
+    learnt: FloatArray,
+    seen: IntArray,
+    scale: FloatArray,
+    k: FloatArray,
+    smallest_p: float,
+    p: FloatArray,
+) -> None:
+    """Write each value's mid-rank, or its tail beyond the largest learnt value, into `p`."""
+    window = learnt.shape[1]
+    for channel in range(values.size):
+        value = values[channel]
+        if math.isnan(value):
+            p[channel] = math.nan
+            continue
+        share = 1.0 / (min(seen[channel], window) + 1.0)
+        greater, equal = 0, 0
+        for known in learnt[channel]:
+            greater += known > value
+            equal += known == value
+        if greater or equal:
+            p[channel] = (greater + 0.5 * (equal + 1.0)) * share
+        elif scale[channel] > 0.0:
+            top = -math.inf
+            for known in learnt[channel]:
+                top = max(top, known)
+            excess = max(value - top, 0.0) / (k[channel] * scale[channel])
+            p[channel] = max(share * math.exp(-k[channel] * math.log1p(excess)), smallest_p)
+        else:
+            p[channel] = max(share, smallest_p)
+
+
+@compiled
+def _keep(values: FloatArray, learnt: FloatArray, seen: IntArray) -> None:
+    """Put each finite value in the place of the channel's oldest."""
+    for channel in range(values.size):
+        if math.isfinite(values[channel]):
+            learnt[channel, seen[channel] % learnt.shape[1]] = values[channel]
+            seen[channel] += 1
+
+
+@compiled
+def _estimate(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    learnt: FloatArray,
+    seen: IntArray,
+    minimum: int,
+    top: FloatArray,
+    scale: FloatArray,
+    k: FloatArray,
+) -> None:
+    """Estimate each channel's tail from its largest values, for which `top` has room."""
+    for channel in range(seen.size):
+        top[:] = -math.inf
+        for value in learnt[channel]:
+            if value > top[-1]:
+                at = top.size - 1
+                while at > 0 and top[at - 1] < value:
+                    top[at] = top[at - 1]
+                    at -= 1
+                top[at] = value
+        m = min(seen[channel], learnt.shape[1])
+        inside = min(max(int(m * TAIL_SHARE), 1), top.size - 1)
+        threshold = top[inside]
+        excess = 0.0
+        if m >= minimum and math.isfinite(threshold):
+            for i in range(inside):
+                excess += top[i] - threshold
+        scale[channel] = excess / max(inside, 1)
+        k[channel] = max(inside, 1)

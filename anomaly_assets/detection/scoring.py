@@ -13,9 +13,12 @@ calculation under arbitrary dependency structures. Journal of the American Stati
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from anomaly_assets.streams.windows import FloatArray
+from anomaly_assets.detection.compiled import compiled
+from anomaly_assets.streams.windows import FloatArray, IntArray
 
 EXPONENT = 0.277
 #: p-values are kept inside these bounds: below, scores no longer differ from 1; above, the Cauchy
@@ -42,15 +45,16 @@ def score_of_p(p: FloatArray) -> FloatArray:
     >>> score_of_p(np.array([1.0, 0.0136, 0.003])).round(2).tolist()
     [0.0, 0.7, 0.8]
     """
-    return 1.0 - np.power(np.clip(p, SMALLEST_P, 1.0), EXPONENT)
+    return 1.0 - np.power(np.minimum(np.maximum(p, SMALLEST_P), 1.0), EXPONENT)
 
 
 def p_of_score(score: FloatArray) -> FloatArray:
     """Turn scores back into p-values, the inverse of :func:`score_of_p`."""
-    return np.clip(np.power(1.0 - score, 1.0 / EXPONENT), SMALLEST_P, 1.0)
+    p = np.power(1.0 - score, 1.0 / EXPONENT)
+    return np.minimum(np.maximum(p, SMALLEST_P), 1.0)
 
 
-def student_t_p(t: FloatArray, degrees_of_freedom: FloatArray) -> FloatArray:
+def student_t_p(t: FloatArray, degrees_of_freedom: FloatArray | IntArray) -> FloatArray:
     """Two-sided tail of Student's t with 1, 2, 3 or 4 degrees of freedom.
 
     Closed forms, so that the tail keeps full relative precision (no ``1 - cdf``), without SciPy.
@@ -67,21 +71,38 @@ def student_t_p(t: FloatArray, degrees_of_freedom: FloatArray) -> FloatArray:
     numpy.ndarray
         p-values in (0, 1].
     """
-    squared = np.minimum(t * t, 1e100)
-    q = 4.0 / (4.0 + squared)
-    s = np.sqrt(1.0 - q)
-    p = q * q * (3.0 + q) / 4.0 / (1.0 + s * (1.0 + q / 2.0))
-    if np.min(degrees_of_freedom) < 4:
-        size = np.sqrt(squared)
-        q2 = 2.0 / (2.0 + squared)
-        p2 = q2 / (1.0 + np.sqrt(1.0 - q2))
-        p1 = 2.0 / np.pi * np.arctan2(1.0, size)
-        r3 = np.sqrt(3.0)
-        p3 = 2.0 / np.pi * (np.arctan2(r3, size) - (size / r3) / (1.0 + squared / 3.0))
-        p = np.where(degrees_of_freedom >= 4, p, p3)
-        p = np.where(degrees_of_freedom == 2, p2, p)
-        p = np.where(degrees_of_freedom <= 1, p1, p)
-    return np.clip(p, SMALLEST_P, 1.0)
+    freedom = np.asarray(degrees_of_freedom, dtype=np.int64)
+    if freedom.shape != t.shape:
+        freedom = np.broadcast_to(freedom, t.shape)
+    p = np.empty(t.shape)
+    _student_t_p(np.ascontiguousarray(t).ravel(), np.ascontiguousarray(freedom).ravel(), p.ravel())
+    return p
+
+
+@compiled
+def _student_t_p(t: FloatArray, freedom: IntArray, p: FloatArray) -> None:
+    """Write the two-sided tail of Student's t into `p`."""
+    r3 = math.sqrt(3.0)
+    for i in range(t.size):
+        squared = min(t[i] * t[i], 1e100)
+        if freedom[i] >= 4:
+            q = 4.0 / (4.0 + squared)
+            s = math.sqrt(1.0 - q)
+            tail = q * q * (3.0 + q) / 4.0 / (1.0 + s * (1.0 + q / 2.0))
+        elif freedom[i] == 3:
+            size = math.sqrt(squared)
+            angle = math.atan2(r3, size)
+            tail = 2.0 / math.pi * (angle - (size / r3) / (1.0 + squared / 3.0))
+        elif freedom[i] == 2:
+            q = 2.0 / (2.0 + squared)
+            tail = q / (1.0 + math.sqrt(1.0 - q))
+        else:
+            tail = 2.0 / math.pi * math.atan2(1.0, math.sqrt(squared))
+        if tail < SMALLEST_P:
+            tail = SMALLEST_P
+        elif tail > 1.0:
+            tail = 1.0
+        p[i] = tail
 
 
 def cauchy_combination(p: FloatArray, weights: FloatArray) -> FloatArray:
@@ -99,11 +120,36 @@ def cauchy_combination(p: FloatArray, weights: FloatArray) -> FloatArray:
     numpy.ndarray
         Combined p-values, shape ``(...)``; NaN where nothing with a positive weight took part.
     """
-    taking_part = np.isfinite(p) & (weights > 0.0)
-    used = np.where(taking_part, np.clip(p, SMALLEST_P, LARGEST_COMBINED_P), 0.5)
-    # tan((0.5 - p) pi) = 1 / tan(p pi), which keeps its precision where p is tiny.
-    statistic = np.where(taking_part, weights / np.tan(used * np.pi), 0.0).sum(axis=-1)
-    total = np.where(taking_part, weights, 0.0).sum(axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = statistic / total
-    return np.where(total > 0.0, np.arctan2(1.0, mean) / np.pi, np.nan)
+    if weights.ndim == 1 or p.shape == weights.shape:
+        lead = p.shape[:-1]
+    else:
+        lead = np.broadcast_shapes(p.shape[:-1], weights.shape[:-1])
+    combined = np.empty(lead)
+    _combine(_rows(p, lead), _rows(weights, lead), combined.ravel())
+    return combined
+
+
+def _rows(x: FloatArray, lead: tuple[int, ...]) -> FloatArray:
+    """Return the last axes of `x` as rows; one row alone stands for all."""
+    if x.ndim > 1 and x.shape[:-1] != lead:
+        x = np.broadcast_to(x, (*lead, x.shape[-1]))
+    return np.ascontiguousarray(x).reshape(-1, x.shape[-1])
+
+
+@compiled
+def _combine(p: FloatArray, weights: FloatArray, combined: FloatArray) -> None:
+    """Write each row's combined p-value, summed from left to right."""
+    for row in range(combined.size):
+        own_p = p[row if len(p) > 1 else 0]
+        own_weight = weights[row if len(weights) > 1 else 0]
+        statistic, total = 0.0, 0.0
+        for i in range(own_p.size):
+            if own_weight[i] > 0.0 and math.isfinite(own_p[i]):
+                used = min(max(own_p[i], SMALLEST_P), LARGEST_COMBINED_P)
+                # tan((0.5 - p) pi) = 1 / tan(p pi), which keeps its precision where p is tiny.
+                statistic += own_weight[i] / math.tan(used * math.pi)
+                total += own_weight[i]
+        if total > 0.0:
+            combined[row] = math.atan2(1.0, statistic / total) / math.pi
+        else:
+            combined[row] = math.nan

@@ -5,8 +5,11 @@ Tier 1 holds forecast residuals against these tails, the relationship voice of t
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.detection.scoring import SMALLEST_P, student_t_p
 from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
@@ -21,6 +24,12 @@ MOST_EXCESS = 1.0
 #: A tail holds this share of the residuals, and has an index, within these bounds.
 EXCEEDING_BOUNDS = (1e-3, 0.2)
 INDEX_BOUNDS = (0.1, 1.0)
+#: A record fades with this time constant, in residuals: a day of windows.
+RECORD_MEMORY = 288.0
+#: How fast what beats the record becomes less likely, by the power of its size over the record's.
+RECORD_STEEPNESS = 4.0
+#: A record is beaten by at most this factor at once, so that one glitch does not deafen for days.
+LARGEST_RECORD_STEP = 3.0
 #: How many residuals the prior, Student's t with 4 degrees of freedom (index 1/4), counts for.
 PRIOR_RESIDUALS = 100.0
 _PRIOR_EXCEEDING = float(student_t_p(np.array([THRESHOLD]), np.array([4]))[0])
@@ -38,6 +47,10 @@ class TailShape:
     `THRESHOLD` and the mean logarithm of the excess, the Hill estimate of the tail's index. Beyond
     the threshold the tail is the power law with that index; below it, the prior bent to meet the
     power law.
+
+    Tails come in bursts, whatever their shape: what is as large as something seen within the last
+    day is no rarer than one in a day of residuals. The p-value is therefore at least that of
+    beating the fading record of the stream, ``(size / record) ** -4 / 288``.
 
     Parameters
     ----------
@@ -68,6 +81,7 @@ class TailShape:
     def __init__(self, n_streams: int) -> None:
         #: Residuals, exceedances and their log excesses, faded, shape ``(3, n_streams)``.
         self.sums = np.repeat(PRIOR_TAIL[:, np.newaxis], n_streams, axis=1)
+        self.record = np.full(n_streams, THRESHOLD)
 
     def forget(self, streams: IntArray) -> None:
         """Begin anew with some streams.
@@ -78,6 +92,7 @@ class TailShape:
             Their positions.
         """
         self.sums[:, streams] = PRIOR_TAIL[:, np.newaxis]
+        self.record[streams] = THRESHOLD
 
     def p(
         self, t: FloatArray, readings_before: IntArray, known: BoolArray, *, learn: bool
@@ -104,24 +119,58 @@ class TailShape:
         numpy.ndarray
             p-values in (0, 1], shape ``(n_windows, n_streams)``.
         """
-        size = np.where(known, np.abs(t), 0.0)
-        excess = np.log(np.maximum(size, THRESHOLD) / THRESHOLD)
-        sums = np.empty((3, *t.shape))
-        if learn:
-            fade = np.where(known, 1.0 - TAIL_RATE, 1.0)
-            lesson = np.stack([known, size > THRESHOLD, np.minimum(excess, MOST_EXCESS)])
-            for row in range(len(t)):
-                sums[:, row] = self.sums
-                self.sums *= fade[row]
-                self.sums += lesson[:, row]
-        else:
-            sums[:] = self.sums[:, np.newaxis]
-        prior = student_t_p(size, np.clip(readings_before - 1, 1, MOST_DEGREES_OF_FREEDOM))
-        exceeding = np.clip(sums[1] / sums[0], *EXCEEDING_BOUNDS)
-        index = np.clip(sums[2] / sums[1], *INDEX_BOUNDS)
-        body = np.power(prior, np.log(exceeding) / _LOG_PRIOR_EXCEEDING)
-        tail = exceeding * np.exp(-excess / index)
-        p = np.where(excess > 0.0, tail, body)
-        # Too few residuals to stand on: the fewer degrees of freedom of the prior say how few.
-        p = np.where(readings_before <= MOST_DEGREES_OF_FREEDOM, prior, p)
-        return np.where(known, np.clip(p, SMALLEST_P, 1.0), 1.0)
+        if readings_before.shape != t.shape:
+            readings_before = np.broadcast_to(readings_before, t.shape)
+        before = np.ascontiguousarray(readings_before)
+        t = np.ascontiguousarray(t)
+        prior = student_t_p(t, before - 1)
+        p = np.ones(t.shape)
+        learnt = (self.sums, self.record)
+        _tail_p(t, prior, before, np.ascontiguousarray(known), *learnt, learn, SMALLEST_P, p)
+        return p
+
+
+_LOWEST_EXCEEDING, _HIGHEST_EXCEEDING = EXCEEDING_BOUNDS
+_LOWEST_INDEX, _HIGHEST_INDEX = INDEX_BOUNDS
+
+
+@compiled
+def _tail_p(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    t: FloatArray,
+    prior: FloatArray,
+    readings_before: IntArray,
+    known: BoolArray,
+    sums: FloatArray,
+    record: FloatArray,
+    learn: bool,  # noqa: FBT001 - compiled functions take positions only
+    smallest_p: float,
+    p: FloatArray,
+) -> None:
+    """Write the p-values of known residuals into `p`, window by window, and learn them."""
+    for row in range(t.shape[0]):
+        for i in range(t.shape[1]):
+            if not known[row, i]:
+                continue
+            size = abs(t[row, i])
+            excess = math.log(max(size, THRESHOLD) / THRESHOLD)
+            # Too few residuals to stand on: the prior's fewer degrees of freedom say how few.
+            tail = prior[row, i]
+            if readings_before[row, i] > MOST_DEGREES_OF_FREEDOM:
+                exceeding = sums[1, i] / sums[0, i]
+                exceeding = min(max(exceeding, _LOWEST_EXCEEDING), _HIGHEST_EXCEEDING)
+                if excess > 0.0:
+                    index = min(max(sums[2, i] / sums[1, i], _LOWEST_INDEX), _HIGHEST_INDEX)
+                    tail = exceeding * math.exp(-excess / index)
+                else:
+                    tail = tail ** (math.log(exceeding) / _LOG_PRIOR_EXCEEDING)
+                again = math.pow(record[i] / max(size, 1e-3), RECORD_STEEPNESS) / RECORD_MEMORY
+                tail = max(tail, again)
+            p[row, i] = min(max(tail, smallest_p), 1.0)
+            if learn:
+                faded = record[i] * (1.0 - 1.0 / RECORD_MEMORY)
+                beaten = min(size, LARGEST_RECORD_STEP * record[i])
+                record[i] = max(max(faded, beaten), THRESHOLD)
+                fade = 1.0 - TAIL_RATE
+                sums[0, i] = sums[0, i] * fade + 1.0
+                sums[1, i] = sums[1, i] * fade + (1.0 if size > THRESHOLD else 0.0)
+                sums[2, i] = sums[2, i] * fade + min(excess, MOST_EXCESS)

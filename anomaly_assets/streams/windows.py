@@ -134,17 +134,22 @@ class WindowBlock:
         Consecutive windows.
     values
         Shape ``(n_windows, n_streams)``, streams in catalogue order; NaN where missing.
+    local
+        Local time of every window where it is not that of `windows` in `time_zone`: of a recording
+        played at another speed, a row a window although its rows are a minute or half an hour
+        apart. Unless given, it follows from the windows.
 
     Raises
     ------
     InputError
-        If the shape does not fit or a value is infinite.
+        If a shape does not fit or a value is infinite.
     """
 
     entity_id: str
     time_zone: str
     windows: WindowRange
     values: FloatArray
+    local: Calendar | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that no detector may see."""
@@ -156,6 +161,17 @@ class WindowBlock:
             raise InputError(msg)
         if np.isinf(self.values).any():
             msg = f"entity {self.entity_id!r}: infinite values; give NaN where a stream is missing"
+            raise InputError(msg)
+        if self.local is not None:
+            self._check_local(self.local)
+
+    def _check_local(self, local: Calendar) -> None:
+        expected = (len(self.windows),)
+        if local.hour.shape != expected or local.weekday.shape != expected:
+            msg = (
+                f"entity {self.entity_id!r}: local time has {local.hour.shape} hours and "
+                f"{local.weekday.shape} weekdays, expected {expected} of each"
+            )
             raise InputError(msg)
 
     def __len__(self) -> int:
@@ -170,6 +186,8 @@ class WindowBlock:
     @cached_property
     def calendar(self) -> Calendar:
         """Local time of every window."""
+        if self.local is not None:
+            return self.local
         return Calendar.of(self.windows, self.time_zone)
 
     def part(self, start: int, stop: int) -> WindowBlock:
@@ -178,7 +196,8 @@ class WindowBlock:
             self.windows.start + start * WINDOW_SECONDS,
             self.windows.start + stop * WINDOW_SECONDS,
         )
-        return WindowBlock(self.entity_id, self.time_zone, windows, self.values[start:stop])
+        local = None if self.local is None else self.local.part(start, stop)
+        return WindowBlock(self.entity_id, self.time_zone, windows, self.values[start:stop], local)
 
 
 @dataclass(frozen=True)
@@ -205,3 +224,7 @@ class Calendar:
             hour=np.array([at.hour + at.minute / 60.0 for at in local], dtype=np.float64),
             weekday=np.array([at.weekday() for at in local], dtype=np.int64),
         )
+
+    def part(self, start: int, stop: int) -> Calendar:
+        """Return the local time of windows number `start` to `stop` (exclusive)."""
+        return Calendar(self.hour[start:stop], self.weekday[start:stop])

@@ -401,7 +401,7 @@ def test_shipped_catalogues_load_under_their_own_names(name: str) -> None:
 
 def test_the_shipped_catalogues_are_the_documented_ones() -> None:
     """Names are part of the interface."""
-    assert shipped_catalogues() == ("asd", "default", "extrasensory", "fitbit1", "smd")
+    assert shipped_catalogues() == ("asd", "default", "extrasensory", "fitbit1", "nab", "smd")
 
 
 def test_the_default_catalogue_covers_all_types_and_groups() -> None:

@@ -195,16 +195,16 @@ class CrossStreamDetector:
         scored = np.asarray(np.isfinite(individual.score).any(axis=1))
         surprises = stream_surprises(individual.score)
         any_available = np.asarray(block.available.any(axis=1))
-        bounded = np.clip(block.values, -LARGEST_VALUE, LARGEST_VALUE)
-        numeric = block.available.astype(np.float64)
+        values = np.ascontiguousarray(block.values)
+        bounded = np.minimum(np.maximum(values, -LARGEST_VALUE), LARGEST_VALUE)
+        numeric = np.ascontiguousarray(block.available, dtype=np.float64)
         for window in range(len(block)):
             if any_available[window]:
-                values, available = bounded[window], block.available[window]
-                scaled = self._scale.scale(values)
+                scaled = self._scale.scale(bounded[window])
                 x, active = self._features.vector(inputs, window, scaled, self._slots)
                 surprise = surprises[window].sum() if scored[window] else np.nan
                 p[window] = self._rank(x, active, bounded[window], numeric[window], surprise)
-                self._scale.learn(values, available)
+                self._scale.learn(bounded[window], inputs.available[window])
             self.n_windows += 1
             if self.n_windows % WINDOWS_PER_DAY == 0:
                 self._reselect()

@@ -6,11 +6,13 @@ values no longer separates anything, and group summaries of tier 1's deviations 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.detection.results import IndividualScores
 from anomaly_assets.streams.catalogue import Catalogue
 from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray, WindowBlock
@@ -21,6 +23,10 @@ SUMMARIES = ("available_fraction", "mean_square_deviation", "largest_deviation")
 #: group.
 LARGEST_DEVIATION = 20.0
 LARGEST_SCALED = 1e6
+#: Quantiles that values are scaled by: this one and its opposite.
+TAIL = 0.05
+#: Weight of a new value in the quantiles in the long run.
+RATE = 0.02
 
 
 class RunningScale:
@@ -39,12 +45,8 @@ class RunningScale:
     Statistics 22(3).
     """
 
-    TAIL = 0.05
-    RATE = 0.02
-
     def __init__(self, n: int) -> None:
         self.seen = np.zeros(n)
-        self._all_seen = False
         self._low = np.zeros(n)
         self._high = np.zeros(n)
         self._spread = np.zeros(n)
@@ -63,14 +65,8 @@ class RunningScale:
             Scaled values, shape ``(n,)``, clipped to -1e6..1e6; 0 for a first value and for a
             stream that has never varied and does not now; NaN where missing.
         """
-        centre = 0.5 * self._low + 0.5 * self._high
-        half = np.maximum(0.5 * self._high - 0.5 * self._low, self._spread)
-        half = np.maximum(half, 1e-9 * np.abs(centre) + 1e-200)
-        scaled = (x - centre) / half
-        np.minimum(scaled, LARGEST_SCALED, out=scaled)
-        np.maximum(scaled, -LARGEST_SCALED, out=scaled)
-        if not self._all_seen:
-            scaled[(self.seen == 0) & ~np.isnan(x)] = 0.0
+        scaled = np.empty(x.size)
+        _scale(x, self.seen, self._low, self._high, self._spread, scaled)
         return scaled
 
     def learn(self, x: FloatArray, available: BoolArray) -> None:
@@ -81,25 +77,59 @@ class RunningScale:
         x, available
             Values and whether there is one, shape ``(n,)``.
         """
-        if not self._all_seen:
-            first = available & (self.seen == 0)
-            self._low[first] = x[first]
-            self._high[first] = x[first]
-        self.seen += available
-        self._all_seen = self._all_seen or bool(self.seen.all())
-        centre = 0.5 * self._low + 0.5 * self._high
-        known = np.where(available, x, centre)
-        rate = np.maximum(1.0 / np.maximum(self.seen, 1.0), self.RATE)
+        _follow(x, available, self.seen, self._low, self._high, self._spread)
+
+
+@compiled
+def _scale(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    x: FloatArray,
+    seen: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    spread: FloatArray,
+    scaled: FloatArray,
+) -> None:
+    """Write values relative to the quantiles into `scaled`."""
+    for i in range(x.size):
+        if math.isnan(x[i]):
+            scaled[i] = math.nan
+        elif seen[i] == 0.0:
+            scaled[i] = 0.0
+        else:
+            centre = 0.5 * low[i] + 0.5 * high[i]
+            half = max(0.5 * high[i] - 0.5 * low[i], spread[i])
+            half = max(half, 1e-9 * abs(centre) + 1e-200)
+            scaled[i] = max(min((x[i] - centre) / half, LARGEST_SCALED), -LARGEST_SCALED)
+
+
+@compiled
+def _follow(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    x: FloatArray,
+    available: BoolArray,
+    seen: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    spread: FloatArray,
+) -> None:
+    """Move the quantiles towards the available values."""
+    for i in range(x.size):
+        if not available[i]:
+            continue
+        if seen[i] == 0.0:
+            low[i] = high[i] = x[i]
+        seen[i] += 1.0
+        centre = 0.5 * low[i] + 0.5 * high[i]
+        rate = max(1.0 / seen[i], RATE)
         # A single outlier may at most multiply the spread by a small factor once it is established.
-        established = (self.seen > 10) & (self._spread > 0.0)
-        limit = 10.0 * np.where(established, self._spread, np.maximum(np.abs(centre), 1.0))
-        distance = np.minimum(np.abs(known - centre), limit)
-        # Only an observed value may move the spread towards its distance.
-        self._spread += np.where(available, rate * (distance - self._spread), 0.0)
-        step = np.where(available, 4.0 * rate * self._spread, 0.0)
-        self._low += step * (self.TAIL - (known < self._low))
-        self._high += step * (1.0 - self.TAIL - (known < self._high))
-        np.minimum(self._low, self._high, out=self._low)
+        established = seen[i] > 10.0 and spread[i] > 0.0
+        limit = 10.0 * (spread[i] if established else max(abs(centre), 1.0))
+        distance = min(abs(x[i] - centre), limit)
+        spread[i] += rate * (distance - spread[i])
+        step = 4.0 * rate * spread[i]
+        below_low, below_high = x[i] < low[i], x[i] < high[i]
+        low[i] += step * (TAIL - below_low)
+        high[i] += step * (1.0 - TAIL - below_high)
+        low[i] = min(low[i], high[i])
 
 
 @dataclass(frozen=True)
@@ -189,11 +219,12 @@ class FeatureExtractor:
         self.layout = FeatureLayout(len(catalogue.streams), len(catalogue.groups), n_slots)
         group_of = catalogue.group_of_stream
         self._order = np.argsort(group_of, kind="stable")
-        #: Groups that have a stream, and where each starts in group order.
-        self.occupied: IntArray = np.unique(group_of)
-        self._starts = np.searchsorted(group_of[self._order], self.occupied)
         self._sizes = np.bincount(group_of, minlength=len(catalogue.groups)).astype(np.float64)
-        self._contexts = catalogue.contexts.model_dump()
+        self._contexts = catalogue.contexts
+        self._group_of_ordered = group_of[self._order]
+        weekdays = np.arange(7)
+        self._at_weekend = np.isin(weekdays, catalogue.contexts.weekend_days)
+        self._on_work_day = np.isin(weekdays, catalogue.contexts.work_days)
 
     def prepare(self, block: WindowBlock, individual: IndividualScores) -> BlockInputs:
         """Compute what needs no state, element by element.
@@ -206,22 +237,22 @@ class FeatureExtractor:
             Tier 1 of the same windows.
         """
         calendar = block.calendar
-        contexts = self._contexts
-        start, end = contexts["work_hours"]
+        start, end = self._contexts.work_hours
         time = np.empty((len(block), len(TIME_FEATURES)))
         time[:, 0] = calendar.hour / 24.0
         time[:, 1] = calendar.weekday / 6.0
-        time[:, 2] = np.isin(calendar.weekday, contexts["weekend_days"])
+        time[:, 2] = self._at_weekend[calendar.weekday]
         at_work = (
             (calendar.hour >= start) & (calendar.hour < end)
             if start <= end
             else (calendar.hour >= start) | (calendar.hour < end)
         )
-        time[:, 3] = at_work & np.isin(calendar.weekday, contexts["work_days"])
-        deviation = individual.deviation[:, self._order]
+        time[:, 3] = at_work & self._on_work_day[calendar.weekday]
+        deviation = np.take(individual.deviation, self._order, axis=1)
         known = np.isfinite(deviation)
         clipped = np.minimum(np.abs(np.where(known, deviation, 0.0)), LARGEST_DEVIATION)
-        return BlockInputs(time, block.available, clipped * clipped, known.astype(np.float64))
+        available = np.ascontiguousarray(block.available)
+        return BlockInputs(time, available, clipped * clipped, known.astype(np.float64))
 
     def vector(
         self, inputs: BlockInputs, window: int, scaled: FloatArray, slots: IntArray
@@ -245,26 +276,63 @@ class FeatureExtractor:
         """
         layout = self.layout
         x = np.empty(layout.size)
-        x[: len(TIME_FEATURES)] = inputs.time[window]
-        available = inputs.available[window]
-        x[layout.bits] = available
-        soft = 0.5 + 0.5 * scaled / (1.0 + np.abs(scaled))
-        x[layout.values] = soft
-        x[layout.slots] = soft.take(slots)
-        summaries = np.full((layout.n_groups, len(SUMMARIES)), np.nan)
-        square, known = inputs.deviation_square[window], inputs.deviation_known[window]
-        groups, starts = self.occupied, self._starts
-        present = np.add.reduceat(available[self._order].astype(np.float64), starts)
-        count = np.add.reduceat(known, starts)
-        mean = np.add.reduceat(square, starts) / np.maximum(count, 1.0)
-        largest = np.sqrt(np.maximum.reduceat(square, starts))
-        silent = count == 0.0
-        mean[silent] = np.nan
-        largest[silent] = np.nan
-        summaries[groups, 0] = present / self._sizes[groups]
-        summaries[groups, 1] = mean / (1.0 + mean)
-        summaries[groups, 2] = largest / (4.0 + largest)
-        x[layout.summaries] = summaries.ravel()
         active = np.zeros(layout.n_groups, dtype=bool)
-        active[groups] = present > 0.0
+        _vectorise(
+            inputs.time[window],
+            inputs.available[window],
+            scaled,
+            slots,
+            inputs.deviation_square[window],
+            inputs.deviation_known[window],
+            self._order,
+            self._group_of_ordered,
+            self._sizes,
+            x,
+            active,
+        )
         return x, active
+
+
+@compiled
+def _vectorise(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    time: FloatArray,
+    available: BoolArray,
+    scaled: FloatArray,
+    slots: IntArray,
+    square: FloatArray,
+    known: FloatArray,
+    order: IntArray,
+    group_of_ordered: IntArray,
+    sizes: FloatArray,
+    x: FloatArray,
+    active: BoolArray,
+) -> None:
+    """Write the feature vector of a window into `x`, and which groups are there into `active`."""
+    n, at = scaled.size, time.size
+    x[:at] = time
+    for i in range(n):
+        x[at + i] = available[i]
+        x[at + n + i] = 0.5 + 0.5 * scaled[i] / (1.0 + abs(scaled[i]))
+    for place in range(slots.size):
+        x[at + 2 * n + place] = x[at + n + slots[place]]
+    summaries = at + 2 * n + slots.size
+    x[summaries:] = math.nan
+    first = 0
+    while first < n:
+        group = group_of_ordered[first]
+        present, count, total, largest = 0.0, 0.0, 0.0, 0.0
+        last = first
+        while last < n and group_of_ordered[last] == group:
+            present += available[order[last]]
+            count += known[last]
+            total += square[last]
+            largest = max(largest, square[last])
+            last += 1
+        first = last
+        place = summaries + 3 * group
+        x[place] = present / sizes[group]
+        active[group] = present > 0.0
+        if count > 0.0:
+            mean = total / count
+            x[place + 1] = mean / (1.0 + mean)
+            x[place + 2] = math.sqrt(largest) / (4.0 + math.sqrt(largest))

@@ -1,8 +1,8 @@
 """Half-space trees as flat numpy arrays, equal to River's to the last bit.
 
 A tree of height `h` is stored in heap order: node `i` has the children ``2 i + 1`` and ``2 i + 2``.
-All trees of all detectors lie one after the other in the same arrays and are walked level by level,
-so that a window costs about eight levels times a few numpy calls, however many trees there are.
+All trees of all detectors lie one after the other in the same arrays and are walked one by one in
+compiled loops.
 
 References
 ----------
@@ -12,6 +12,7 @@ Tan, S. C., Ting, K. M. and Liu, T. F. (2011). Fast anomaly detection for stream
 
 from __future__ import annotations
 
+import math
 import random
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from river import base
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.errors import InputError, StateError
 from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
@@ -180,30 +182,14 @@ class TreeArrays:
             start = stop
         self._feature, self._threshold, self._left = feature, threshold, left
         self._n_trees = np.array(n_trees, dtype=np.int64)
-        first = np.concatenate(([0], np.cumsum(self._n_trees)[:-1]))
-        self._first_tree = first
+        self._roots = np.concatenate(roots)
+        self._height_of_tree = np.repeat(np.array(heights, dtype=np.int64), self._n_trees)
         self._detector_of_tree = np.repeat(np.arange(self.n_detectors), self._n_trees)
-        deepest = max(heights)
-        # How many trees reach each level; the higher forests come first, so these are a prefix.
-        self._reach = [
-            int(sum(n for n, h in zip(n_trees, heights, strict=True) if h > level))
-            for level in range(deepest)
-        ]
-        # Trees that end above the deepest level stay on a node that stands for "no more mass".
-        self._path = np.zeros((deepest + 1, int(self._n_trees.sum())), dtype=np.int64)
-        self._path[0] = np.concatenate(roots)
-        self._on_path = np.zeros(self._path.shape, dtype=bool)
-        self._on_path[0] = True
-        for level, reach in enumerate(self._reach):
-            self._on_path[level + 1, :reach] = True
-        self._power = (2.0 ** np.arange(deepest + 1))[:, None] * self._on_path
+        self._path = np.zeros((self._roots.size, max(heights) + 1), dtype=np.int64)
+        self._everybody = np.ones(self.n_detectors, dtype=bool)
         self._most = np.array(
             [n * (2 ** (h + 1) - 1) for n, h in zip(n_trees, heights, strict=True)], dtype=np.int64
         )
-        # Places on the paths that stand for a node, flat, and whose they are.
-        self._places = np.flatnonzero(self._on_path)
-        detector_of_tree = np.broadcast_to(self._detector_of_tree, self._path.shape)
-        self._detector_of_place = detector_of_tree.ravel()[self._places]
         self._turned()
 
     def _turned(self) -> None:
@@ -213,7 +199,7 @@ class TreeArrays:
         #: Size of each detector's reference window, 0 before it has one.
         self.reference: IntArray = sizes[np.minimum(self.pivots, n_sizes)]
         self._target = sizes[np.minimum(self.pivots + 1, n_sizes)]
-        self._limit = (SIZE_LIMIT * self.reference)[self._detector_of_tree]
+        self._limit: FloatArray = np.asarray(SIZE_LIMIT * self.reference, dtype=np.float64)
         self._largest_total = np.where(
             self.reference > 0, (self._most * self.reference).astype(np.float64), np.nan
         )
@@ -229,34 +215,19 @@ class TreeArrays:
         Returns
         -------
         numpy.ndarray
-            Nodes on the path, shape ``(height + 1, n_trees)``; valid until the next walk.
+            Nodes on the path, shape ``(n_trees, height + 1)``; valid until the next walk.
         """
-        missing = bool(np.isnan(x).any())
-        path = self._path
-        l_mass = self.l_mass
-        for level, reach in enumerate(self._reach):
-            node = path[level, :reach]
-            value = x.take(self._feature.take(node))
-            child = self._left.take(node)
-            right = value >= self._threshold.take(node)
-            if missing:
-                blind = np.isnan(value).nonzero()[0]
-                if blind.size:
-                    pair = child[blind]
-                    right[blind] = l_mass.take(pair) < l_mass.take(pair + 1)
-            np.add(child, right, out=path[level + 1, :reach])
-        return path
+        trees = (self._roots, self._height_of_tree, self._feature, self._threshold, self._left)
+        _walk(x, *trees, self.l_mass, self._path)
+        return self._path
 
     def score(self, path: IntArray) -> FloatArray:
         """Score a path: 0 for the most ordinary, towards 1 for the least, shape ``(n_detectors,)``.
 
         NaN for a detector that has no reference window yet.
         """
-        mass = self.r_mass.take(path)
-        weighted = mass * self._power
-        weighted[1:] *= mass[:-1] >= self._limit
-        # All of these are whole numbers, so that the order of summation does not matter.
-        total = np.add.reduceat(weighted.sum(axis=0), self._first_tree)
+        total = np.zeros(self.n_detectors)
+        _weigh(path, self._height_of_tree, self._detector_of_tree, self._limit, self.r_mass, total)
         return np.asarray(1.0 - total / self._largest_total)
 
     def learn(self, path: IntArray, active: BoolArray | None = None) -> None:
@@ -269,11 +240,9 @@ class TreeArrays:
         active
             Which detectors learn, shape ``(n_detectors,)``; all of them when None.
         """
-        nodes = path.take(self._places)
-        if active is not None:
-            nodes = nodes[active.take(self._detector_of_place)]
-        self.l_mass[nodes] += 1
-        self.counter += 1 if active is None else active
+        learning = self._everybody if active is None else active
+        _add(path, self._height_of_tree, self._detector_of_tree, learning, self.l_mass)
+        self.counter += learning
         full = self.counter == self._target
         if full.any():
             for detector in np.flatnonzero(full).tolist():
@@ -324,6 +293,66 @@ class TreeArrays:
                 at += size
         self.counter, self.pivots = counter, pivots
         self._turned()
+
+
+@compiled
+def _walk(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    x: FloatArray,
+    roots: IntArray,
+    heights: IntArray,
+    feature: IntArray,
+    threshold: FloatArray,
+    left: IntArray,
+    mass: MassArray,
+    path: IntArray,
+) -> None:
+    """Write the nodes that `x` passes in each tree into the tree's row of `path`."""
+    for tree in range(roots.size):
+        node = roots[tree]
+        path[tree, 0] = node
+        for level in range(heights[tree]):
+            value = x[feature[node]]
+            child = left[node]
+            right = value >= threshold[node]
+            if math.isnan(value):
+                right = mass[child] < mass[child + 1]
+            node = child + 1 if right else child
+            path[tree, level + 1] = node
+
+
+@compiled
+def _weigh(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    path: IntArray,
+    heights: IntArray,
+    detectors: IntArray,
+    limit: FloatArray,
+    mass: MassArray,
+    total: FloatArray,
+) -> None:
+    """Add to `total` the masses on the paths of each detector's trees, doubled at every level."""
+    for tree in range(heights.size):
+        detector = detectors[tree]
+        least = limit[detector]
+        # All of these are whole numbers, so that the order of summation does not matter.
+        weight, weighed = 1, 0
+        for level in range(heights[tree] + 1):
+            held = mass[path[tree, level]]
+            weighed += weight * held
+            if held < least:
+                break
+            weight *= 2
+        total[detector] += weighed
+
+
+@compiled
+def _add(
+    path: IntArray, heights: IntArray, detectors: IntArray, learning: BoolArray, mass: MassArray
+) -> None:
+    """Count a visit of every node on the paths of the detectors that learn."""
+    for tree in range(heights.size):
+        if learning[detectors[tree]]:
+            for level in range(heights[tree] + 1):
+                mass[path[tree, level]] += 1
 
 
 class ForestBundle:

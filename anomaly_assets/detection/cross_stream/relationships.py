@@ -8,15 +8,20 @@ tail of residuals.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.detection.cross_stream.selection import choose_tracked, predictiveness
 from anomaly_assets.detection.scoring import cauchy_combination
 from anomaly_assets.detection.tails import TailShape
 from anomaly_assets.streams.windows import WINDOWS_PER_DAY, FloatArray, IntArray
 
-#: Levels are learnt up to here and scored up to twice that, in standard deviations.
+#: Levels are learnt up to here, predict others up to twice that, and are judged up to the second
+#: figure, in standard deviations: a spike must not look broken in everything it predicts.
 LARGEST_STANDARDISED = 4.0
+LARGEST_JUDGED = 30.0
 #: Added to the diagonal of the correlation matrix, so that copies of one signal stay invertible.
 RIDGE = 0.05
 LEVEL_DECAY = 0.5 ** (1.0 / WINDOWS_PER_DAY)
@@ -32,13 +37,6 @@ SHRINKAGE = 30.0
 MIN_WINDOWS = 50
 #: Larger p-values are combined as this: an ordinary stream must not outvote an odd one.
 ORDINARY_P = 0.5
-
-
-def _clip(x: FloatArray, limit: float) -> FloatArray:
-    """Clip in place; two ufuncs cost a fraction of one ``np.clip``."""
-    np.minimum(x, limit, out=x)
-    np.maximum(x, -limit, out=x)
-    return x
 
 
 class RelationshipModel:
@@ -85,12 +83,10 @@ class RelationshipModel:
         Returns
         -------
         numpy.ndarray
-            Levels clipped to 8 standard deviations, 0 where missing or not yet known.
+            Levels clipped to 30 standard deviations, 0 where missing or not yet known.
         """
-        spread = np.sqrt(self._variance)
-        z = (values - self._mean) / (spread + 1e-9 * np.abs(self._mean) + 1e-200)
-        _clip(z, 2 * LARGEST_STANDARDISED)
-        z[np.isnan(z) | (self._n < 10)] = 0.0
+        z = np.empty(values.size)
+        _standardise(values, self._n, self._mean, self._variance, z)
         return z
 
     def residuals(self, z: FloatArray, available: FloatArray) -> FloatArray:
@@ -112,13 +108,11 @@ class RelationshipModel:
         observed = available.take(self.columns)
         pattern = observed.tobytes()
         if pattern != self._pattern:
-            inside = self._covariance * (observed[:, None] * observed)
-            inside.ravel()[:: observed.size + 1] += 1.0 - observed
-            self._precision = np.asarray(np.linalg.inv(inside))
+            self._precision = _observed_part(self._covariance, observed)
+            _invert(self._precision)
             self._pattern = pattern
-        raw: FloatArray = self._precision.dot(z.take(self.columns))
-        raw /= np.sqrt(self._precision.diagonal())
-        raw *= observed
+        raw = np.empty(observed.size)
+        _residuals(self._precision, z, self.columns, observed, raw)
         return raw
 
     def p(self, raw: FloatArray) -> float:
@@ -158,36 +152,14 @@ class RelationshipModel:
         raw
             From :meth:`residuals`.
         """
-        columns = self.columns
-        z = _clip(z.copy(), LARGEST_STANDARDISED)
-        tracked, observed = z.take(columns), available.take(columns)
-        self._products *= COVARIANCE_DECAY
-        self._products += z[:, None] * tracked
-        self._weights *= COVARIANCE_DECAY
-        self._weights += available[:, None] * observed
-        self._learn_level(values, available)
+        held = (self.columns, self._products, self._weights)
+        _learn_pairs(z, available, *held)
+        _learn_level(values, available, self._n, self._mean, self._variance)
         if self.n_windows >= MIN_WINDOWS:
-            limit = 9.0 * self._residual_square
-            gain = (1.0 - RESIDUAL_DECAY) * observed
-            self._residual_square += gain * (np.minimum(raw * raw, limit) - self._residual_square)
-            np.maximum(self._residual_square, 0.01, out=self._residual_square)
+            _learn_residuals(raw, available, self.columns, self._residual_square)
         self.n_windows += 1
         if self.n_windows % REFRESH == 0:
             self._refresh()
-
-    def _learn_level(self, values: FloatArray, available: FloatArray) -> None:
-        self._n += available
-        rate = np.maximum(1.0 / np.maximum(self._n, 1.0), 1.0 - LEVEL_DECAY) * available
-        known = np.where(available > 0.0, values, self._mean)
-        # A stream that has been constant has no scale yet: its first change gives it one, within
-        # reason.
-        unknown = (self._variance == 0.0) | (self._n < 10.0)
-        reach = LARGEST_STANDARDISED * np.sqrt(self._variance)
-        limit = np.where(unknown, UNKNOWN_REACH * np.maximum(np.abs(self._mean), 1.0), reach)
-        limit[self._n <= 1.0] = np.inf  # the first value is the level
-        delta = np.maximum(np.minimum(known - self._mean, limit), -limit)
-        self._mean += rate * delta
-        self._variance += rate * (delta * delta * (1.0 - rate) - self._variance)
 
     def _refresh(self) -> None:
         columns = self.columns
@@ -243,3 +215,125 @@ class RelationshipModel:
         self._tails.forget(changed)
         self.columns = chosen
         self._refresh()
+
+
+@compiled
+def _standardise(
+    values: FloatArray, n: FloatArray, mean: FloatArray, variance: FloatArray, z: FloatArray
+) -> None:
+    """Write levels in standard deviations into `z`, 0 where missing or not yet known."""
+    for i in range(values.size):
+        z[i] = 0.0
+        if n[i] >= 10.0 and not math.isnan(values[i]):
+            spread = math.sqrt(variance[i]) + 1e-9 * abs(mean[i]) + 1e-200
+            level = (values[i] - mean[i]) / spread
+            z[i] = max(min(level, LARGEST_JUDGED), -LARGEST_JUDGED)
+
+
+@compiled
+def _observed_part(covariance: FloatArray, observed: FloatArray) -> FloatArray:
+    """Return the covariance with rows and columns of the identity where nothing is observed."""
+    n = observed.size
+    part = np.eye(n)
+    for i in range(n):
+        if observed[i] > 0.0:
+            for j in range(n):
+                if observed[j] > 0.0:
+                    part[i, j] = covariance[i, j]
+    return part
+
+
+@compiled
+def _invert(matrix: FloatArray) -> None:
+    """Invert a positive definite matrix in place."""
+    n = len(matrix)
+    row = np.empty(n)
+    # Gauss and Jordan, without pivots: the diagonal of a positive definite matrix stays positive.
+    for pivot in range(n):
+        scale = 1.0 / matrix[pivot, pivot]
+        matrix[pivot, pivot] = 1.0
+        for j in range(n):
+            row[j] = matrix[pivot, j] * scale
+        for i in range(n):
+            factor = matrix[i, pivot]
+            if i == pivot:
+                matrix[i, :] = row
+            elif factor != 0.0:
+                matrix[i, pivot] = 0.0
+                for j in range(n):
+                    matrix[i, j] -= factor * row[j]
+
+
+@compiled
+def _residuals(
+    precision: FloatArray, z: FloatArray, columns: IntArray, observed: FloatArray, raw: FloatArray
+) -> None:
+    """Write each tracked stream's residual given the other observed ones into `raw`."""
+    raw[:] = 0.0
+    # The precision is symmetric: its rows, which lie together, stand for its columns.
+    for j in range(columns.size):
+        own = z[columns[j]]
+        level = max(min(own, 2 * LARGEST_STANDARDISED), -2 * LARGEST_STANDARDISED)
+        for i in range(columns.size):
+            raw[i] += precision[j, i] * (own if i == j else level)
+    for i in range(columns.size):
+        raw[i] = raw[i] / math.sqrt(precision[i, i]) * observed[i]
+
+
+@compiled
+def _learn_pairs(
+    z: FloatArray,
+    available: FloatArray,
+    columns: IntArray,
+    products: FloatArray,
+    weights: FloatArray,
+) -> None:
+    """Fade the sums of products and of weights, and add a window to them."""
+    tracked = np.empty(columns.size)
+    observed = np.empty(columns.size)
+    for j in range(columns.size):
+        level = z[columns[j]]
+        tracked[j] = max(min(level, LARGEST_STANDARDISED), -LARGEST_STANDARDISED)
+        observed[j] = available[columns[j]]
+    for i in range(z.size):
+        level, there = max(min(z[i], LARGEST_STANDARDISED), -LARGEST_STANDARDISED), available[i]
+        for j in range(columns.size):
+            products[i, j] = products[i, j] * COVARIANCE_DECAY + level * tracked[j]
+            weights[i, j] = weights[i, j] * COVARIANCE_DECAY + there * observed[j]
+
+
+@compiled
+def _learn_level(
+    values: FloatArray,
+    available: FloatArray,
+    n: FloatArray,
+    mean: FloatArray,
+    variance: FloatArray,
+) -> None:
+    """Move the levels and variances of the available streams."""
+    for i in range(values.size):
+        if available[i] == 0.0:
+            continue
+        n[i] += 1.0
+        rate = max(1.0 / n[i], 1.0 - LEVEL_DECAY)
+        limit = LARGEST_STANDARDISED * math.sqrt(variance[i])
+        # A stream that has been constant has no scale yet: its first change gives it one, within
+        # reason; the first value is the level.
+        if n[i] <= 1.0:
+            limit = math.inf
+        elif variance[i] == 0.0 or n[i] < 10.0:
+            limit = UNKNOWN_REACH * max(abs(mean[i]), 1.0)
+        delta = max(min(values[i] - mean[i], limit), -limit)
+        mean[i] += rate * delta
+        variance[i] += rate * (delta * delta * (1.0 - rate) - variance[i])
+
+
+@compiled
+def _learn_residuals(
+    raw: FloatArray, available: FloatArray, columns: IntArray, square: FloatArray
+) -> None:
+    """Move the mean squares of the observed streams' residuals."""
+    for i in range(columns.size):
+        gain = (1.0 - RESIDUAL_DECAY) * available[columns[i]]
+        square[i] += gain * (min(raw[i] * raw[i], 9.0 * square[i]) - square[i])
+        square[i] = max(square[i], 0.01)

@@ -118,7 +118,7 @@ class HealthAwareEnsemble:
 
     @staticmethod
     def _cauchy(scores: FloatArray, weights: FloatArray, cross_stream: FloatArray) -> FloatArray:
-        individual_p = _weighted_cauchy(np.minimum(p_of_score(scores), ORDINARY_P), weights)
+        individual_p = cauchy_combination(np.minimum(p_of_score(scores), ORDINARY_P), weights)
         tiers = np.minimum(np.stack([individual_p, p_of_score(cross_stream)], axis=1), ORDINARY_P)
         tier_weights = np.array([INDIVIDUAL_WEIGHT, CROSS_STREAM_WEIGHT])
         return window_score_of_p(cauchy_combination(tiers, tier_weights))
@@ -136,8 +136,3 @@ class HealthAwareEnsemble:
 def _row_sums(x: FloatArray) -> FloatArray:
     """Sum each row on its own, so that the result does not depend on how many rows there are."""
     return np.array([row.sum() for row in np.ascontiguousarray(x)])
-
-
-def _weighted_cauchy(p: FloatArray, weights: FloatArray) -> FloatArray:
-    rows = zip(np.ascontiguousarray(p), np.ascontiguousarray(weights), strict=True)
-    return np.array([float(cauchy_combination(row, weight)) for row, weight in rows])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.streams.catalogue import Contexts
 from anomaly_assets.streams.contexts import is_weekend
 from anomaly_assets.streams.windows import Calendar, FloatArray, IntArray
@@ -71,10 +72,9 @@ class AvailabilityModel:
 
     def p(self, cell: int) -> FloatArray:
         """Return the probability of a 1 in `cell`, shape ``(n_bits,)``."""
-        missing, present = self._counts[cell]
-        total = missing + present
-        total += 2.0 * self.prior
-        probability: FloatArray = (present + self.prior) / total
+        counts = self._counts[cell]
+        probability = np.empty(counts.shape[1])
+        _probability(counts, self.prior, probability)
         return probability
 
     def learn(self, cell: int, outcomes: FloatArray) -> None:
@@ -91,3 +91,11 @@ class AvailabilityModel:
         counts = self._counts[cell]
         counts *= self.fade
         counts += outcomes
+
+
+@compiled
+def _probability(counts: FloatArray, prior: float, probability: FloatArray) -> None:
+    """Write the posterior mean of each bit's probability of a 1 into `probability`."""
+    for i in range(probability.size):
+        total = counts[0, i] + counts[1, i] + 2.0 * prior
+        probability[i] = (counts[1, i] + prior) / total

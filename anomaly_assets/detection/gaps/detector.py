@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.detection.gaps.availability import AvailabilityModel, surprise_minus_entropy
 from anomaly_assets.detection.gaps.calibration import HourlyCalibrator
 from anomaly_assets.detection.gaps.layout import BitLayout
@@ -16,7 +19,7 @@ from anomaly_assets.detection.scoring import cauchy_combination, p_of_score, sco
 from anomaly_assets.errors import InputError
 from anomaly_assets.streams.catalogue import Catalogue
 from anomaly_assets.streams.contexts import CONTEXT_NAMES
-from anomaly_assets.streams.windows import WINDOWS_PER_DAY, FloatArray, WindowBlock
+from anomaly_assets.streams.windows import WINDOWS_PER_DAY, FloatArray, IntArray, WindowBlock
 
 #: A window is flagged above this score.
 FLAGGED_ABOVE = 0.7
@@ -129,7 +132,8 @@ class GapDetector:
         coordinated = np.empty((n, layout.n_groups), dtype=np.bool_)
         for start in range(0, n, _PREPARED):
             part = slice(start, min(start + _PREPARED, n))
-            prepared = self._preparation.prepare(block.part(part.start, part.stop))
+            whole = part.stop - part.start == n
+            prepared = self._preparation.prepare(block if whole else block.part(start, part.stop))
             self._run_windows(prepared, groups[part], surprise[part], frequency[part])
             group_available[part] = prepared.group_available
             coordinated[part] = prepared.coordinated
@@ -175,11 +179,11 @@ class GapDetector:
         """Go through prepared windows one by one, filling the given rows."""
         layout = self._layout
         excess = np.empty((len(ready.cell), layout.n_bits + layout.n_streams))
-        n_behind = ready.n_known[:, self._row]
+        n_behind = np.take(ready.n_known, self._row, axis=1)
         for t, (cell, context) in enumerate(zip(ready.cell, ready.context, strict=True)):
-            surprises = self._surprises(ready, t, excess[t])
-            surprises[np.isnan(n_behind[t])] = np.nan
-            p = np.maximum(self._calibrator.p(surprises), self._least_p(surprises, n_behind[t]))
+            surprises = self._surprises(ready, t, n_behind[t], excess[t])
+            p = self._calibrator.p(surprises)
+            _bound(surprises, n_behind[t], self._gain, p)
             groups[t] = cauchy_combination(p, self._weights)
             frequency[t] = self._patterns.frequency(context, ready.patterns[t])
             # NaN, before anything was observed, compares as not flagged.
@@ -194,14 +198,9 @@ class GapDetector:
                 self._survival.refresh()
         surprise[:] = np.where(ready.seen, layout.by_stream(excess), np.nan)
 
-    def _least_p(self, surprises: FloatArray, n_behind: FloatArray) -> FloatArray:
-        """Return the smallest p-value that each channel's own model allows."""
-        # Up to exp(700); a surprise below its expectation may be any number of nats below.
-        evidence = np.minimum(-self._gain * surprises, 700.0)
-        least: FloatArray = np.maximum(n_behind, 1.0) * np.exp(evidence)
-        return np.minimum(least, LARGEST_P)
-
-    def _surprises(self, ready: PreparedWindows, t: int, excess: FloatArray) -> FloatArray:
+    def _surprises(
+        self, ready: PreparedWindows, t: int, n_behind: FloatArray, excess: FloatArray
+    ) -> FloatArray:
         """Return the surprise of every channel; `excess` takes that of every bit."""
         layout = self._layout
         context = ready.context[t]
@@ -211,24 +210,65 @@ class GapDetector:
         p[layout.n_bits :] += p[: layout.n_streams]
         p[layout.n_bits :] *= 0.5
         np.multiply(surprise_minus_entropy(p, ready.bits[t]), ready.taking_part[t], out=excess)
-        n_segments, n_available = layout.n_segments, layout.n_available_segments
+        waking = context != _SLEEP
+        ages = self._survival.update(context, ready.present[t], ready.alive[t], waking=waking)
         surprises = np.empty(self._n_channels)
-        sums = surprises[: self._n_sums]
-        sums[2:] = np.add.reduceat(excess, self._sum_starts)
-        sums[0] = sums[2 : 2 + n_available].sum()
-        sums[1] = sums[2 + n_segments :].sum()
-        self._recent_sums[:-1] = self._recent_sums[1:]
-        self._recent_sums[-1] = sums
-        means = surprises[self._n_sums : 2 * self._n_sums]
-        np.add.reduce(self._recent_sums, axis=0, out=means)
-        means /= MEAN_WINDOWS
-        ages = self._survival.update(
-            context, ready.present[t], ready.alive[t], waking=context != _SLEEP
-        )
-        n_rows = 1 + n_segments
-        surprises[2 * self._n_sums :] = ages[:n_rows]
-        if layout.n_bits > layout.n_streams:
-            worst = np.maximum.reduceat(ages[n_rows:], layout.active_starts)
-            active = surprises[2 * self._n_sums + 1 + n_available :]
-            np.maximum(active, worst, out=active)
+        segments = (layout.n_segments, layout.n_available_segments)
+        _sum_up(excess, self._sum_starts, *segments, self._recent_sums, surprises)
+        first = 2 * self._n_sums
+        _take_worst(ages, layout.active_starts, *segments, surprises[first:])
+        surprises[np.isnan(n_behind)] = np.nan
         return surprises
+
+
+@compiled
+def _sum_up(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    excess: FloatArray,
+    starts: IntArray,
+    n_segments: int,
+    n_available: int,
+    recent: FloatArray,
+    surprises: FloatArray,
+) -> None:
+    """Write the channels that are sums of surprises, and their means over some windows."""
+    n_windows, n_sums = recent.shape
+    surprises[:2] = 0.0
+    for k in range(starts.size):
+        total = 0.0
+        for i in range(starts[k], starts[k + 1] if k + 1 < starts.size else excess.size):
+            total += excess[i]
+        surprises[2 + k] = total
+        if k < n_available:
+            surprises[0] += total
+        elif k >= n_segments:
+            surprises[1] += total
+    for k in range(n_sums):
+        total = 0.0
+        for window in range(n_windows - 1):
+            recent[window, k] = recent[window + 1, k]
+            total += recent[window, k]
+        recent[n_windows - 1, k] = surprises[k]
+        surprises[n_sums + k] = (total + surprises[k]) / n_windows
+
+
+@compiled
+def _take_worst(
+    ages: FloatArray, starts: IntArray, n_segments: int, n_available: int, surprises: FloatArray
+) -> None:
+    """Write the channels that are ages of gaps: the worst row's for segments of activity."""
+    n_rows = 1 + n_segments
+    surprises[:] = ages[:n_rows]
+    for k in range(starts.size):
+        channel = 1 + n_available + k
+        for i in range(starts[k], starts[k + 1] if k + 1 < starts.size else ages.size - n_rows):
+            surprises[channel] = max(surprises[channel], ages[n_rows + i])
+
+
+@compiled
+def _bound(surprises: FloatArray, n_behind: FloatArray, gain: FloatArray, p: FloatArray) -> None:
+    """Raise p-values to the smallest that each channel's own model allows."""
+    for k in range(p.size):
+        if not math.isnan(p[k]):
+            # Up to exp(700); a surprise below its expectation may be any number of nats below.
+            least = max(n_behind[k], 1.0) * math.exp(min(-gain[k] * surprises[k], 700.0))
+            p[k] = max(p[k], min(least, LARGEST_P))

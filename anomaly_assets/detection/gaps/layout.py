@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.streams.catalogue import Catalogue
 from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
@@ -92,12 +93,11 @@ class BitLayout:
 
     def count(self, bits: BoolArray) -> IntArray:
         """Count set bits per segment, shape ``(n_windows, n_segments)``."""
-        return np.add.reduceat(bits.astype(np.int64), self.starts, axis=1)
+        return _counts(bits, self.starts, self.n_bits)
 
     def count_available(self, bits: BoolArray) -> IntArray:
         """Count set availability bits per segment of availability."""
-        starts = self.starts[: self.n_available_segments]
-        return np.add.reduceat(bits.astype(np.int64), starts, axis=1)
+        return _counts(bits, self.starts[: self.n_available_segments], self.n_streams)
 
     def by_group(self, segments: IntArray) -> IntArray:
         """Spread the segments of availability over all groups, 0 for empty ones."""
@@ -111,3 +111,14 @@ class BitLayout:
         ordered = np.empty_like(bits[:, : self.n_streams])
         ordered[:, self.stream_of_bit[: self.n_streams]] = bits[:, : self.n_streams]
         return ordered
+
+
+@compiled
+def _counts(bits: BoolArray, starts: IntArray, end: int) -> IntArray:
+    """Return how many bits are set from each start to the next, the last one up to `end`."""
+    counts = np.zeros((bits.shape[0], starts.size), dtype=np.int64)
+    for t in range(bits.shape[0]):
+        for k in range(starts.size):
+            for i in range(starts[k], starts[k + 1] if k + 1 < starts.size else end):
+                counts[t, k] += bits[t, i]
+    return counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.streams.contexts import CONTEXT_NAMES
 from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
@@ -95,12 +96,25 @@ def presence_runs(
     """
     runs = np.empty(available.shape, dtype=np.int64)
     missings = np.empty(available.shape, dtype=np.int64)
-    for t, here in enumerate(available):
-        run = np.where(here, np.where(missing > 0, 1, run + 1), run)
-        missing = np.where(here, 0, missing + 1)
-        runs[t] = run
-        missings[t] = missing
+    _count_runs(np.ascontiguousarray(available), run, missing, runs, missings)
     return runs, missings
+
+
+@compiled
+def _count_runs(
+    available: BoolArray, run: IntArray, missing: IntArray, runs: IntArray, missings: IntArray
+) -> None:
+    """Write the windows in a row, present and missing, into `runs` and `missings`."""
+    for t in range(available.shape[0]):
+        for i in range(available.shape[1]):
+            run_before = runs[t - 1, i] if t > 0 else run[i]
+            missing_before = missings[t - 1, i] if t > 0 else missing[i]
+            if available[t, i]:
+                runs[t, i] = 1 if missing_before > 0 else run_before + 1
+                missings[t, i] = 0
+            else:
+                runs[t, i] = run_before
+                missings[t, i] = missing_before + 1
 
 
 def lost_together(runs: IntArray, missings: IntArray) -> tuple[BoolArray, BoolArray]:

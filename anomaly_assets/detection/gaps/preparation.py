@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.detection.gaps.availability import availability_cells
 from anomaly_assets.detection.gaps.layout import BitLayout
 from anomaly_assets.detection.gaps.patterns import (
@@ -21,6 +24,7 @@ from anomaly_assets.streams.windows import (
     WINDOWS_PER_DAY,
     WINDOWS_PER_HOUR,
     BoolArray,
+    Calendar,
     FloatArray,
     IntArray,
     WindowBlock,
@@ -113,33 +117,35 @@ class WindowPreparation:
         layout = self._layout
         n = layout.n_streams
         bits = layout.bits(block.values)
-        here = bits[:, :n]
+        here = np.ascontiguousarray(bits[:, :n])
         runs, missing = presence_runs(here, self._run, self._missing)
-        seen = np.logical_or.accumulate(np.vstack([self._seen, here]), axis=0)[1:]
-        alive = seen & (missing <= DEAD_AFTER)
-        of_bit = np.concatenate([alive, alive[:, layout.active_bits]], axis=1)
-        seen_of_bit = np.concatenate([seen, seen[:, layout.active_bits]], axis=1)
-
-        was = np.vstack([self._bits, here])[:-1]
-        stepping = alive & np.vstack([self._alive, alive])[:-1]
+        alive, seen = np.empty(here.shape, dtype=np.bool_), np.empty(here.shape, dtype=np.bool_)
+        learnt = _Lessons.empty(len(block), n, layout.n_bits)
+        before = (self._bits, self._alive, self._seen)
+        given = (bits, missing, layout.active_bits)
+        _fill(*given, *before, alive, seen, *vars(learnt).values())
         self._bits, self._alive, self._seen = here[-1].copy(), alive[-1].copy(), seen[-1].copy()
         self._run, self._missing = runs[-1].copy(), missing[-1].copy()
 
+        of_bit = np.concatenate([alive, alive[:, layout.active_bits]], axis=1)
+        seen_of_bit = np.concatenate([seen, seen[:, layout.active_bits]], axis=1)
         n_alive = layout.count(of_bit)
         n_here = layout.count(bits)
         n_seen = layout.count(seen_of_bit)
         index = block.windows.starts() // WINDOW_SECONDS
         known, coordinated, patterns = self._groups(n_here, n_seen, runs, missing)
+        cells, contexts = _week(self._contexts)
+        minute = _minute_of_week(block.calendar)
         return PreparedWindows(
-            cell=availability_cells(block.calendar, self._contexts).tolist(),
-            context=context_codes(block.calendar, self._contexts).tolist(),
+            cell=cells[minute].tolist(),
+            context=contexts[minute].tolist(),
             hour_over=((index + 1) % WINDOWS_PER_HOUR == 0).tolist(),
             refresh=((index + 1) % _REFRESHED == 0).tolist(),
-            bits=np.concatenate([bits, here], axis=1).astype(np.float64),
-            taking_part=np.concatenate([of_bit, stepping], axis=1).astype(np.float64),
-            outcomes=np.stack([~bits & of_bit, bits & of_bit], axis=1).astype(np.float64),
-            was=was.astype(np.float64),
-            steps=_steps(was, here, stepping),
+            bits=learnt.bits,
+            taking_part=learnt.taking_part,
+            outcomes=learnt.outcomes,
+            was=learnt.was,
+            steps=learnt.steps,
             present=self._rows(n_here > 0, bits),
             alive=self._rows(n_alive > 0, of_bit),
             n_known=self._n_known(n_alive, n_seen),
@@ -174,8 +180,79 @@ class WindowPreparation:
         return np.concatenate([np.where(ever, whole, np.nan), counts], axis=1)
 
 
-def _steps(was: BoolArray, now: BoolArray, stepping: BoolArray) -> FloatArray:
-    """Return 1.0 at ``[window, before, now, stream]`` for each step between two known bits."""
-    before = np.stack([~was, was], axis=1)[:, :, None]
-    after = np.stack([~now, now], axis=1)[:, None]
-    return (before & after & stepping[:, None, None]).astype(np.float64)
+@dataclass(frozen=True)
+class _Lessons:
+    """What the models see and learn of the bits of a block, as in :class:`PreparedWindows`."""
+
+    bits: FloatArray
+    taking_part: FloatArray
+    outcomes: FloatArray
+    was: FloatArray
+    steps: FloatArray
+
+    @classmethod
+    def empty(cls, n_windows: int, n_streams: int, n_bits: int) -> _Lessons:
+        """Return room for some windows."""
+        return cls(
+            bits=np.empty((n_windows, n_bits + n_streams)),
+            taking_part=np.empty((n_windows, n_bits + n_streams)),
+            outcomes=np.zeros((n_windows, 2, n_bits)),
+            was=np.empty((n_windows, n_streams)),
+            steps=np.zeros((n_windows, 2, 2, n_streams)),
+        )
+
+
+@compiled
+def _fill(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    bits: BoolArray,
+    missing: IntArray,
+    active_bits: IntArray,
+    bits_before: BoolArray,
+    alive_before: BoolArray,
+    seen_before: BoolArray,
+    alive: BoolArray,
+    seen: BoolArray,
+    all_bits: FloatArray,
+    taking_part: FloatArray,
+    outcomes: FloatArray,
+    was: FloatArray,
+    steps: FloatArray,
+) -> None:
+    """Work out which streams are known and alive, and what is learnt of all bits."""
+    n, n_bits = alive.shape[1], bits.shape[1]
+    for t in range(bits.shape[0]):
+        for i in range(n):
+            bit = bits[t, i]
+            bit_was = bits[t - 1, i] if t > 0 else bits_before[i]
+            alive_was = alive[t - 1, i] if t > 0 else alive_before[i]
+            seen[t, i] = bit or (seen[t - 1, i] if t > 0 else seen_before[i])
+            alive[t, i] = seen[t, i] and missing[t, i] <= DEAD_AFTER
+            stepping = alive[t, i] and alive_was
+            was[t, i] = bit_was
+            all_bits[t, n_bits + i] = bit
+            taking_part[t, n_bits + i] = stepping
+            if stepping:
+                steps[t, int(bit_was), int(bit), i] = 1.0
+        for i in range(n_bits):
+            there = alive[t, i] if i < n else alive[t, active_bits[i - n]]
+            all_bits[t, i] = bits[t, i]
+            taking_part[t, i] = there
+            if there:
+                outcomes[t, int(bits[t, i]), i] = 1.0
+
+
+_MINUTES_PER_DAY = 24 * 60
+
+
+def _minute_of_week(calendar: Calendar) -> IntArray:
+    """Return the local minute of the week at which each window starts, 0 on Monday at midnight."""
+    minute = np.rint(calendar.hour * 60.0).astype(np.int64)
+    return calendar.weekday * _MINUTES_PER_DAY + minute
+
+
+@lru_cache(maxsize=64)
+def _week(contexts: Contexts) -> tuple[IntArray, npt.NDArray[np.int8]]:
+    """Return the availability cell and the context of every minute of a week."""
+    day, minute = np.divmod(np.arange(7 * _MINUTES_PER_DAY), _MINUTES_PER_DAY)
+    calendar = Calendar(hour=minute // 60 + minute % 60 / 60.0, weekday=day)
+    return availability_cells(calendar, contexts), context_codes(calendar, contexts)

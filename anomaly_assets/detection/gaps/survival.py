@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.streams.contexts import CONTEXT_NAMES
-from anomaly_assets.streams.windows import BoolArray, FloatArray
+from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
 #: Youngest age (waking windows) of each class of ages; the last one is open.
 AGE_BOUNDS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 72, 96, 144, 192, 288])
@@ -80,29 +83,8 @@ class GapSurvival:
 
     def refresh(self) -> None:
         """Estimate the hazards anew from everything learnt (not in every window, being slow)."""
-        pooled = self._hazards(self._ended.sum(axis=1), self._at_risk.sum(axis=1), None, None)
-        n_ended = self._ended.sum(axis=2)
-        trust = n_ended / (n_ended + self.strange_gaps)
-        hazards = self._hazards(self._ended, self._at_risk, pooled[:, None], trust)
-        self._cost = -np.log1p(-np.minimum(hazards, 0.99))
-
-    def _hazards(
-        self,
-        ended: FloatArray,
-        at_risk: FloatArray,
-        elsewhere: FloatArray | None,
-        trust: FloatArray | None,
-    ) -> FloatArray:
-        """Return hazards; a context trusts its own younger ages as far as it has seen gaps."""
-        hazards = np.empty_like(ended)
-        prior = np.full(ended.shape[:-1], 0.5)
-        for k in range(AGE_BOUNDS.size):
-            if elsewhere is not None and trust is not None:
-                prior = trust * prior + (1.0 - trust) * elsewhere[..., k]
-            weight = self.strength if k else 1.0
-            prior = (ended[..., k] + weight * prior) / (at_risk[..., k] + weight)
-            hazards[..., k] = prior
-        return hazards
+        learnt = (self._ended, self._at_risk)
+        _refresh(*learnt, self.strength, self.strange_gaps, self._cost)
 
     def update(
         self, context: int, present: BoolArray, alive: BoolArray, *, waking: bool
@@ -125,31 +107,83 @@ class GapSurvival:
         numpy.ndarray
             Nats, shape ``(n_rows,)``, 0 where there is no gap. A copy.
         """
-        in_gap = self._age > 0
-        if in_gap.any():
-            self._follow(context, np.flatnonzero(in_gap), present, alive, waking=waking)
-        missing = alive & ~present
-        self._age = np.where(missing, self._age + waking, 0)
-        self._nats = np.where(missing, np.minimum(self._nats, self.limit), 0.0)
+        table = (self._pending, self._ended, self._at_risk, self._cost)
+        size = (self.fade, self.limit)
+        _update(
+            context, present, alive, waking, *size, *table, _CLASS_OF_AGE, self._age, self._nats
+        )
         return self._nats.copy()
 
-    def _follow(
-        self, context: int, rows: np.ndarray, present: BoolArray, alive: BoolArray, *, waking: bool
-    ) -> None:
-        classes = _CLASS_OF_AGE[np.minimum(self._age[rows], _OLDEST)]
-        if waking:
-            self._pending[rows, context, classes] += 1.0
-            self._nats[rows] += self._cost[rows, context, classes]
-        over = present[rows] & alive[rows]
-        if over.any():
-            ended, end_classes = rows[over], classes[over]
-            self._ended[ended, context] *= self.fade
-            self._at_risk[ended, context] *= self.fade
-            # A gap that ends asleep was never at risk there: it is censored, not completed.
+
+@compiled
+def _update(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    context: int,
+    present: BoolArray,
+    alive: BoolArray,
+    waking: bool,  # noqa: FBT001 - compiled functions take positions only
+    fade: float,
+    limit: float,
+    pending: FloatArray,
+    ended: FloatArray,
+    at_risk: FloatArray,
+    cost: FloatArray,
+    class_of_age: IntArray,
+    age: IntArray,
+    nats: FloatArray,
+) -> None:
+    """Let every row's gap grow, end or die, and move its surprise on."""
+    for row in range(age.size):
+        if age[row] > 0:
+            at = class_of_age[min(age[row], class_of_age.size - 1)]
             if waking:
-                self._ended[ended, context, end_classes] += 1.0
-            self._at_risk[ended] += self._pending[ended]
-            self._pending[ended] = 0.0
-        dead = rows[~alive[rows]]
-        if dead.size:
-            self._pending[dead] = 0.0
+                pending[row, context, at] += 1.0
+                nats[row] += cost[row, context, at]
+            if present[row] and alive[row]:
+                ended[row, context, :] *= fade
+                at_risk[row, context, :] *= fade
+                # A gap that ends asleep was never at risk there: it is censored, not completed.
+                if waking:
+                    ended[row, context, at] += 1.0
+                at_risk[row, :, :] += pending[row]
+                pending[row, :, :] = 0.0
+            elif not alive[row]:
+                pending[row, :, :] = 0.0
+        if alive[row] and not present[row]:
+            age[row] += waking
+            nats[row] = min(nats[row], limit)
+        else:
+            age[row] = 0
+            nats[row] = 0.0
+
+
+@compiled
+def _refresh(
+    ended: FloatArray, at_risk: FloatArray, strength: float, strange_gaps: float, cost: FloatArray
+) -> None:
+    """Write what surviving a window costs, by hazards smoothed from age class to age class."""
+    n_rows, n_contexts, n_classes = ended.shape
+    pooled = np.empty(n_classes)
+    for row in range(n_rows):
+        prior = 0.5
+        for k in range(n_classes):
+            n_ended, n_at_risk = 0.0, 0.0
+            for context in range(n_contexts):
+                n_ended += ended[row, context, k]
+                n_at_risk += at_risk[row, context, k]
+            weight = strength if k else 1.0
+            prior = (n_ended + weight * prior) / (n_at_risk + weight)
+            pooled[k] = prior
+        for context in range(n_contexts):
+            n_ended = 0.0
+            for k in range(n_classes):
+                n_ended += ended[row, context, k]
+            # A context trusts its own younger ages as far as it has seen gaps.
+            trust = n_ended / (n_ended + strange_gaps)
+            prior = 0.5
+            for k in range(n_classes):
+                prior = trust * prior + (1.0 - trust) * pooled[k]
+                weight = strength if k else 1.0
+                prior = (ended[row, context, k] + weight * prior) / (
+                    at_risk[row, context, k] + weight
+                )
+                cost[row, context, k] = -math.log1p(-min(prior, 0.99))

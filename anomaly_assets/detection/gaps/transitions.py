@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.streams.contexts import CONTEXT_NAMES
 from anomaly_assets.streams.windows import FloatArray
 
@@ -31,10 +32,8 @@ class TransitionModel:
 
     def p(self, context: int, was: FloatArray) -> FloatArray:
         """Return the probability of a 1 after the bits `was` (1.0 or 0.0), shape ``(n_bits,)``."""
-        counts = self._counts[context]
-        missing, present = counts[:, 0], counts[:, 1]
-        after = (present + self.prior) / (missing + present + 2.0 * self.prior)
-        probability: FloatArray = np.where(was > 0.0, after[1], after[0])
+        probability = np.empty(was.size)
+        _probability(self._counts[context], was, self.prior, probability)
         return probability
 
     def learn(self, context: int, outcomes: FloatArray) -> None:
@@ -50,3 +49,14 @@ class TransitionModel:
         counts = self._counts[context]
         counts *= self.fade
         counts += outcomes
+
+
+@compiled
+def _probability(
+    counts: FloatArray, was: FloatArray, prior: float, probability: FloatArray
+) -> None:
+    """Write the posterior mean of each bit's probability of a 1 next into `probability`."""
+    for i in range(probability.size):
+        before = 1 if was[i] > 0.0 else 0
+        total = counts[before, 0, i] + counts[before, 1, i] + 2.0 * prior
+        probability[i] = (counts[before, 1, i] + prior) / total

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from anomaly_assets.streams.windows import FloatArray, IntArray
+from anomaly_assets.detection.compiled import compiled
+from anomaly_assets.detection.individual.carried import CarriedBlock
+from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
 #: Weight of a new squared residual in the variance that scores are taken from.
 RATE = 0.02
@@ -25,28 +29,6 @@ _GAP_FACTORS = np.array(
 )
 
 
-def gap_factor(gap_windows: IntArray) -> FloatArray:
-    """Return by how much a forecast over `gap_windows` windows is less sure than over one."""
-    return _GAP_FACTORS[np.minimum(gap_windows, len(_GAP_FACTORS) - 1)]
-
-
-def variance_floor(previous: FloatArray) -> FloatArray:
-    """Return the least variance that a stream at this value may have."""
-    floor = previous * RELATIVE_FLOOR
-    floor *= floor
-    floor += SMALLEST_VARIANCE
-    return floor
-
-
-def quick_start(nth: IntArray) -> IntArray:
-    """Return the number that the `nth` residual counts as: about half.
-
-    The first residuals are those of a forecaster that still settles; they are forgotten sooner than
-    a plain mean would forget them.
-    """
-    return nth // 2 + 1
-
-
 class ResidualVariance:
     """Exponentially weighted variance of every stream's forecast residuals.
 
@@ -63,29 +45,63 @@ class ResidualVariance:
         #: The quick variance first, then the long-run one.
         self.variance = np.zeros((2, n_streams))
 
-    def scale_squared(self, floor: FloatArray, out: FloatArray) -> None:
-        """Write the variance to score with, at least `floor`, into `out`."""
-        np.multiply(self.variance[1], LONG_SHARE, out=out)
-        np.maximum(out, self.variance[0], out=out)
-        np.maximum(out, floor, out=out)
-
-    def learn(self, residual: FloatArray, scale_squared: FloatArray, rates: FloatArray) -> None:
-        """Learn residuals.
+    def run(
+        self, block: CarriedBlock, gaps: IntArray, expected: FloatArray, *, learn: bool
+    ) -> FloatArray:
+        """Studentise the residuals of a block, each by what was learnt before it, and learn them.
 
         Parameters
         ----------
-        residual
-            Finite, shape ``(n_streams,)``.
-        scale_squared
-            What :meth:`scale_squared` gave for them.
-        rates
-            Weights in the two variances, shape ``(2, n_streams)``, 0 where nothing is learnt.
+        block
+            The windows; the streams with forecasts come first.
+        gaps
+            Windows since the last observation before each window, shape as the block.
+        expected
+            Forecasts in the first columns, shape as the block.
+        learn
+            Whether to learn.
+
+        Returns
+        -------
+        numpy.ndarray
+            Residuals over their scales, shape ``(n_windows, n_streams)``; of use only where there
+            is a reading and a forecast.
         """
-        limit = scale_squared * LARGEST_LEARNT**2
-        # A stream that never moved has no scale yet: its first move is learnt in full.
-        np.copyto(limit, np.inf, where=self.variance[1] == 0.0)
-        squared = residual * residual
-        np.minimum(squared, limit, out=squared)
-        change = squared - self.variance
-        change *= rates
-        self.variance += change
+        studentised = np.empty((len(expected), self.variance.shape[1]))
+        readings = (block.value, block.previous, block.observed, block.readings_before)
+        _run(*readings, gaps, _GAP_FACTORS, expected, learn, self.variance, studentised)
+        return studentised
+
+
+@compiled
+def _run(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    value: FloatArray,
+    previous: FloatArray,
+    observed: BoolArray,
+    readings_before: IntArray,
+    gaps: IntArray,
+    gap_factors: FloatArray,
+    expected: FloatArray,
+    learn: bool,  # noqa: FBT001 - compiled functions take positions only
+    variance: FloatArray,
+    studentised: FloatArray,
+) -> None:
+    """Write residuals over their scales into `studentised`, window by window, and learn."""
+    for t in range(studentised.shape[0]):
+        for i in range(studentised.shape[1]):
+            easing = 1.0 / gap_factors[min(gaps[t, i], gap_factors.size - 1)]
+            residual = (value[t, i] - expected[t, i]) * easing
+            floor = previous[t, i] * RELATIVE_FLOOR
+            quick, long = variance[0, i], variance[1, i]
+            scale = max(long * LONG_SHARE, quick, floor * floor + SMALLEST_VARIANCE)
+            studentised[t, i] = residual / math.sqrt(scale)
+            nth = readings_before[t, i]
+            if learn and observed[t, i] and nth > 0:
+                squared = residual * residual
+                # A stream that never moved has no scale yet: its first move is learnt in full.
+                if long != 0.0:
+                    squared = min(squared, scale * LARGEST_LEARNT**2)
+                # The first residuals are those of a forecaster that still settles: the quick
+                # variance forgets them sooner than a plain mean would.
+                variance[0, i] += (squared - quick) * max(1.0 / (nth // 2 + 1), RATE)
+                variance[1, i] += (squared - long) * max(1.0 / nth, LONG_RATE)

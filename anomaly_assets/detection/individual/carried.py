@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
 #: Values are clipped to this size: squares and differences of clipped values stay finite.
@@ -60,19 +61,10 @@ class LastValues:
         n_windows, n_streams = values.shape
         chain = np.empty((n_windows + 1, n_streams))
         chain[0] = self.value
-        np.maximum(values, -LARGEST_VALUE, out=chain[1:])
-        np.minimum(chain[1:], LARGEST_VALUE, out=chain[1:])
-        if not observed.all():
-            rows = np.arange(1, n_windows + 1)[:, np.newaxis] * observed
-            np.maximum.accumulate(rows, axis=0, out=rows)
-            chain[1:] = np.take_along_axis(chain, rows, axis=0)
-        readings = np.cumsum(observed, axis=0, dtype=np.int64)
-        readings += self.readings
+        before = np.empty((n_windows, n_streams), dtype=np.int64)
+        _carry(values, observed, self.readings, chain, before)
         return CarriedBlock(
-            value=chain[1:],
-            previous=chain[:-1],
-            observed=observed,
-            readings_before=readings - observed,
+            value=chain[1:], previous=chain[:-1], observed=observed, readings_before=before
         )
 
     def learn(self, block: CarriedBlock) -> None:
@@ -82,17 +74,21 @@ class LastValues:
             self.readings = block.readings_before[-1] + block.observed[-1]
 
 
-def learning_rate(nth: IntArray, slowest: float, taking_part: BoolArray) -> FloatArray:
-    """Return the weight of the `nth` item in a mean that starts plain and ends exponential.
-
-    Parameters
-    ----------
-    nth
-        Number of the item, from 1.
-    slowest
-        Weight in the long run.
-    taking_part
-        Where there is an item at all; the weight is 0 elsewhere, which leaves the mean as it is.
-    """
-    rate = np.maximum(1.0 / np.maximum(nth, 1), slowest)
-    return rate * taking_part
+@compiled
+def _carry(
+    values: FloatArray,
+    observed: BoolArray,
+    readings: IntArray,
+    chain: FloatArray,
+    readings_before: IntArray,
+) -> None:
+    """Fill `chain`, whose first row is given, with values and what was observed before gaps."""
+    for t in range(values.shape[0]):
+        for i in range(values.shape[1]):
+            readings_before[t, i] = readings[i]
+            if t > 0:
+                readings_before[t, i] = readings_before[t - 1, i] + observed[t - 1, i]
+            if observed[t, i]:
+                chain[t + 1, i] = min(max(values[t, i], -LARGEST_VALUE), LARGEST_VALUE)
+            else:
+                chain[t + 1, i] = chain[t, i]

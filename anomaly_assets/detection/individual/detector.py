@@ -7,19 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly_assets.detection.health import Presence, StreamHealthTracker
-from anomaly_assets.detection.individual import calibration, event_counts, flat_lines
 from anomaly_assets.detection.individual.calibration import ResidualVariance
-from anomaly_assets.detection.individual.carried import CarriedBlock, LastValues, learning_rate
+from anomaly_assets.detection.individual.carried import CarriedBlock, LastValues
 from anomaly_assets.detection.individual.event_counts import EventCounts
 from anomaly_assets.detection.individual.flat_lines import FlatLines
 from anomaly_assets.detection.individual.holt_winters import HoltWintersArray
-from anomaly_assets.detection.individual.snarimax import SCALE_RATE, SnarimaxArray
+from anomaly_assets.detection.individual.snarimax import SnarimaxArray
 from anomaly_assets.detection.results import IndividualScores
 from anomaly_assets.detection.scoring import score_of_p
 from anomaly_assets.detection.tails import TailShape
 from anomaly_assets.errors import InputError
 from anomaly_assets.streams.catalogue import Catalogue, Stream, StreamType
-from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray, WindowBlock
+from anomaly_assets.streams.windows import FloatArray, IntArray, WindowBlock
 
 #: Share of a stream's false alarms that its flat-line channel may raise; the forecast has the rest.
 FLAT_LINE_SHARE = 0.1
@@ -176,126 +175,39 @@ class IndividualDetector:
         result = _Judgement(*(np.full(shape, np.nan) for _ in range(4)))
         if not shape[0]:
             return result
-        n = self._n_continuous
-        gaps = presence.gap_windows[:, self._order]
-        if n:
-            part = _columns(block, slice(None, n))
-            self._judge_continuous(part, gaps[:, :n], result, learn=learn)
-        if n < shape[1]:
-            self._judge_events(_columns(block, slice(n, None)), result, learn=learn)
+        if self._n_continuous:
+            gaps = np.take(presence.gap_windows, self._order, axis=1)
+            self._judge_continuous(block, gaps, result, learn=learn)
+        if self._n_continuous < shape[1]:
+            self._judge_events(block, result, learn=learn)
         return result
 
     def _judge_continuous(
         self, block: CarriedBlock, gaps: IntArray, result: _Judgement, *, learn: bool
     ) -> None:
-        shape = block.value.shape
-        before = block.readings_before
-        expected = result.expected[:, : shape[1]]
-        runs = self._flat_lines.runs(block)
-        residual, scale = np.empty(shape), np.empty(shape)
-        history = flat_lines.RunHistory.empty(shape)
-        floor = calibration.variance_floor(block.previous)
-        easing = 1.0 / calibration.gap_factor(gaps)
-        lessons = _Lessons.of(block, self._n_snarimax)
-        for t in range(shape[0]):
-            self._forecast(block.previous[t], expected[t])
-            np.subtract(block.value[t], expected[t], out=residual[t])
-            residual[t] *= easing[t]
-            self._variance.scale_squared(floor[t], out=scale[t])
-            self._flat_lines.look_up(runs.length[t], history, t)
-            if learn:
-                self._variance.learn(residual[t], scale[t], lessons.variance_rates[t])
-                self._flat_lines.learn(runs.completed[t])
-                self._learn_forecasters(block, lessons, t)
-        if learn:
-            self._flat_lines.advance(runs)
-        np.sqrt(scale, out=scale)
-        residual /= scale
-        known = block.observed & (before >= 2)
+        n = self._n_continuous
+        before, observed = block.readings_before[:, :n], block.observed[:, :n]
+        self._snarimax.run(block, result.expected, learn=learn)
+        self._holt_winters.run(block, self._n_snarimax, result.expected, learn=learn)
+        residual = self._variance.run(block, gaps, result.expected, learn=learn)
+        known = observed & (before >= 2)
         p = self._tails.p(residual, before, known, learn=learn)
-        flat_p = flat_lines.tail_p(history, runs.length)
-        flat_p[~self._flat_lines.speaks(block)] = 1.0
-        result.forecast_p[:, : shape[1]] = np.where(known, p, np.nan)
+        flat_p = self._flat_lines.p(block, learn=learn)
+        result.forecast_p[:, :n] = np.where(known, p, np.nan)
         np.divide(p, 1.0 - FLAT_LINE_SHARE, out=p)
         np.divide(flat_p, FLAT_LINE_SHARE, out=flat_p)
-        result.p[:, : shape[1]] = np.minimum(np.minimum(p, flat_p), 1.0)
-        result.deviation[:, : shape[1]] = np.where(known, residual, np.nan)
-        expected[before == 0] = np.nan
-
-    def _forecast(self, previous: FloatArray, out: FloatArray) -> None:
-        n = self._n_snarimax
-        if n:
-            self._snarimax.forecast(previous[:n], out=out[:n])
-        if n < self._n_continuous:
-            self._holt_winters.forecast(out=out[n:])
-
-    def _learn_forecasters(self, block: CarriedBlock, lessons: _Lessons, t: int) -> None:
-        n = self._n_snarimax
-        if n:
-            self._snarimax.learn(
-                lessons.difference[t], lessons.scale_rate[t], lessons.has_difference[t]
-            )
-        if n < self._n_continuous:
-            self._holt_winters.learn(
-                block.value[t, n:], block.observed[t, n:], block.readings_before[t, n:]
-            )
+        result.p[:, :n] = np.minimum(np.minimum(p, flat_p), 1.0)
+        result.deviation[:, :n] = np.where(known, residual, np.nan)
+        result.expected[:, :n][before == 0] = np.nan
 
     def _judge_events(self, block: CarriedBlock, result: _Judgement, *, learn: bool) -> None:
-        shape = block.value.shape
         start = self._n_continuous
-        before = block.readings_before
-        judged = block.observed & (before >= 2)
-        expected = result.expected[:, start:]
-        spread, beyond = np.empty(shape), np.empty(shape)
-        greater, ties = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
-        model = self._event_counts
-        for t in range(shape[0]):
-            expected[t] = model.median
-            spread[t] = model.spread
-            excess = model.excess(block.value[t])
-            beyond[t], learnt = model.rank(excess, judged[t], greater[t], ties[t])
-            if learn:
-                model.learn(block.value[t], block.observed[t], before[t], learnt)
-        known = np.clip(before - 1, 0, event_counts.N_RANKS)
-        p = event_counts.tail_p(greater, ties, known, beyond)
-        result.forecast_p[:, start:] = np.where(judged, p, np.nan)
-        result.p[:, start:] = np.where(judged, p, 1.0)
-        np.maximum(spread, event_counts.SMALLEST_SPREAD, out=spread)
-        deviation = (block.value - expected) / spread
-        result.deviation[:, start:] = np.where(judged, deviation, np.nan)
-        expected[before == 0] = np.nan
-
-
-@dataclass(frozen=True)
-class _Lessons:
-    """What the forecasters and the calibration learn in each window of a block, worked out at once.
-
-    Parameters
-    ----------
-    difference, scale_rate, has_difference
-        Input of :meth:`.SnarimaxArray.learn`, each of shape ``(n_windows, n_snarimax)``.
-    variance_rates
-        Input of :meth:`.ResidualVariance.learn`, shape ``(n_windows, 2, n_streams)``.
-    """
-
-    difference: FloatArray
-    scale_rate: FloatArray
-    has_difference: BoolArray
-    variance_rates: FloatArray
-
-    @classmethod
-    def of(cls, block: CarriedBlock, n_snarimax: int) -> _Lessons:
-        """Work out the lessons of `block`."""
-        n_windows, n_streams = block.value.shape
-        has_residual = block.observed & (block.readings_before > 0)
-        rates = np.empty((n_windows, 2, n_streams))
-        nth = block.readings_before
-        rates[:, 0] = learning_rate(calibration.quick_start(nth), calibration.RATE, has_residual)
-        rates[:, 1] = learning_rate(nth, calibration.LONG_RATE, has_residual)
-        difference = block.value[:, :n_snarimax] - block.previous[:, :n_snarimax]
-        difference *= has_residual[:, :n_snarimax]
-        scale_rate = learning_rate(nth[:, :n_snarimax], SCALE_RATE, has_residual[:, :n_snarimax])
-        return cls(difference, scale_rate, has_residual[:, :n_snarimax], rates)
+        judged = self._event_counts.run(block, start, learn=learn)
+        result.forecast_p[:, start:] = judged.p
+        result.p[:, start:] = np.where(np.isnan(judged.p), 1.0, judged.p)
+        result.deviation[:, start:] = judged.deviation
+        unseen = block.readings_before[:, start:] == 0
+        result.expected[:, start:] = np.where(unseen, np.nan, judged.expected)
 
 
 def _kind(stream: Stream) -> int:
@@ -303,12 +215,3 @@ def _kind(stream: Stream) -> int:
     if stream.type is StreamType.CONTINUOUS_NOISY:
         return 1
     return 2 if stream.type is StreamType.DISCRETE_EVENTS else 0
-
-
-def _columns(block: CarriedBlock, columns: slice) -> CarriedBlock:
-    return CarriedBlock(
-        value=block.value[:, columns],
-        previous=block.previous[:, columns],
-        observed=block.observed[:, columns],
-        readings_before=block.readings_before[:, columns],
-    )

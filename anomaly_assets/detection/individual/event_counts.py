@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from anomaly_assets.detection.compiled import compiled
+from anomaly_assets.detection.individual.carried import CarriedBlock
 from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
 QUANTILE = 0.95
@@ -24,38 +31,27 @@ LARGEST_STEP = 2.0
 TAIL_INDEX = 8.0
 LARGEST_EXCESS = 1e30
 LARGEST_BEYOND = 1e6
-#: Ranks are counted 64 at a time.
-_PADDED = 2048
+Float32Array = npt.NDArray[np.float32]
 
 
-def tail_p(greater: IntArray, ties: IntArray, n: IntArray, beyond: FloatArray) -> FloatArray:
-    """Return the p-value of an excess: its mid-rank, and a tail beyond the largest.
+@dataclass(frozen=True)
+class EventJudgement:
+    """What is said of a block of counts, arrays of shape ``(n_windows, n_streams)``.
 
     Parameters
     ----------
-    greater, ties
-        How many of the known excesses are greater, and how many equal.
-    n
-        How many are known.
-    beyond
-        Distance beyond the largest known, in units of the tail; 0 where it is not beyond.
+    p
+        The p-value of each count: its mid-rank, and a tail beyond the largest; NaN where nothing
+        is judged.
+    expected
+        Median of the counts before.
+    deviation
+        Distance from it in spreads, NaN where nothing is judged.
     """
-    p = greater + 0.5 * ties
-    p += 0.5
-    p /= n + 1.0
-    decay = 1.0 + np.minimum(beyond, LARGEST_BEYOND) / TAIL_INDEX
-    decay *= decay
-    decay *= decay
-    decay *= decay
-    p /= decay
-    return np.minimum(p, 1.0)
 
-
-def _count(where: BoolArray) -> IntArray:
-    """Count the true entries of each row of ``(n, 2048)`` bools."""
-    words = np.packbits(where, axis=1).view(np.uint64)
-    counts: IntArray = np.add.reduce(np.bitwise_count(words), axis=1, dtype=np.int64)
-    return counts
+    p: FloatArray
+    expected: FloatArray
+    deviation: FloatArray
 
 
 class EventCounts:
@@ -72,95 +68,134 @@ class EventCounts:
 
     def __init__(self, n_streams: int) -> None:
         self.window = np.full((n_streams, WINDOW_SIZE), np.inf)
+        #: The same, sorted.
+        self.ordered = self.window.copy()
         self.upper = np.zeros(n_streams)
         self.median = np.zeros(n_streams)
         self.spread = np.zeros(n_streams)
-        self.excesses = np.full((n_streams, _PADDED), -np.inf, dtype=np.float32)
+        self.excesses = np.full((n_streams, N_RANKS), -np.inf, dtype=np.float32)
 
-    def excess(self, value: FloatArray) -> FloatArray:
-        """Return how far `value` lies above the quantile, rounded to what is kept of it."""
-        excess = value - self.upper
-        np.minimum(excess, LARGEST_EXCESS, out=excess)
-        np.maximum(excess, -LARGEST_EXCESS, out=excess)
-        return excess.astype(np.float32).astype(np.float64)
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is recomputed from the rest."""
+        return {name: held for name, held in self.__dict__.items() if name != "ordered"}
 
-    def rank(
-        self, excess: FloatArray, judged: BoolArray, greater: IntArray, ties: IntArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Rank excesses among the known ones.
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`__getstate__` returned."""
+        self.__dict__.update(state)
+        self.ordered = np.sort(self.window, axis=1)
+
+    def run(self, block: CarriedBlock, first: int, *, learn: bool) -> EventJudgement:
+        """Judge every window of a block by what was learnt before it, and learn it.
 
         Parameters
         ----------
-        excess
-            What :meth:`excess` gave.
-        judged
-            Streams with a reading and at least one known excess.
-        greater, ties
-            Receive how many known excesses are greater and how many equal.
-
-        Returns
-        -------
-        beyond, learnt
-            How far each excess lies beyond the largest known one, in units of the tail (0 where it
-            does not, and where nothing is judged), and what is to be learnt of it.
+        block
+            The windows.
+        first
+            Column of the first stream with this model; the others follow.
+        learn
+            Whether to learn.
         """
-        column = excess.astype(np.float32)[:, np.newaxis]
-        greater[:] = _count(self.excesses > column)
-        ties[:] = _count(self.excesses == column)
-        beyond = np.zeros(len(excess))
-        learnt = excess.copy()
-        rows = np.flatnonzero(judged & (greater == 0) & (ties == 0))
-        if rows.size:
-            largest = self.excesses[rows].max(axis=1).astype(np.float64)
-            unit = np.maximum(self.spread[rows], SMALLEST_SPREAD)
-            np.maximum(unit, largest * TAIL_SHARE, out=unit)
-            past = excess[rows] - largest
-            beyond[rows] = past / unit
-            # One burst must not hide the next: it is learnt as little more than the largest so far.
-            learnt[rows] = largest + np.minimum(past, LARGEST_STEP * unit)
-        return beyond, learnt
-
-    def learn(
-        self,
-        value: FloatArray,
-        observed: BoolArray,
-        readings_before: IntArray,
-        learnt: FloatArray,
-    ) -> None:
-        """Learn the counts of a window, and of their excesses what :meth:`rank` gave as learnt."""
-        rows = np.flatnonzero(observed)
-        if not rows.size:
-            return
-        before = readings_before[rows]
-        value = value[rows]
-        known = np.flatnonzero(before)
-        at = rows[known]
-        self.excesses[at, (before[known] - 1) % N_RANKS] = learnt[at]
-        self._learn_spread(rows, before, value)
-        window = self.window[rows]
-        window[np.arange(rows.size), before % WINDOW_SIZE] = value
-        self.window[rows] = window
-        window.sort(axis=1)
-        last = np.minimum(before, WINDOW_SIZE - 1)
-        self.upper[rows] = _quantile(window, last, QUANTILE)
-        self.median[rows] = _quantile(window, last, 0.5)
-
-    def _learn_spread(self, rows: IntArray, before: IntArray, value: FloatArray) -> None:
-        spread = self.spread[rows]
-        limit = np.maximum(spread, SMALLEST_SPREAD) * LARGEST_LEARNT
-        limit = np.where(spread == 0.0, np.inf, limit)
-        deviation = np.minimum(np.abs(value - self.median[rows]), limit)
-        rate = np.maximum(1.0 / np.maximum(before, 1), SPREAD_RATE) * (before > 0)
-        self.spread[rows] = spread + rate * (deviation - spread)
+        shape = (len(block.value), len(self.upper))
+        result = EventJudgement(*(np.full(shape, np.nan) for _ in range(3)))
+        readings = (block.value, block.observed, block.readings_before)
+        counts = (self.window, self.ordered, self.excesses)
+        state = (self.upper, self.median, self.spread)
+        judged = (result.p, result.expected, result.deviation)
+        _run(*readings, first, learn, *counts, *state, *judged)
+        return result
 
 
-def _quantile(ordered: FloatArray, last: IntArray, q: float) -> FloatArray:
-    """Return quantiles of rows sorted up to index `last`, interpolated as River does it."""
+@compiled
+def _run(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    value: FloatArray,
+    observed: BoolArray,
+    readings_before: IntArray,
+    first: int,
+    learn: bool,  # noqa: FBT001 - compiled functions take positions only
+    window: FloatArray,
+    ordered: FloatArray,
+    excesses: Float32Array,
+    upper: FloatArray,
+    median: FloatArray,
+    spread: FloatArray,
+    p: FloatArray,
+    expected: FloatArray,
+    deviation: FloatArray,
+) -> None:
+    """Judge counts stream by stream and window by window, and learn them."""
+    for i in range(upper.size):
+        column = first + i
+        for t in range(value.shape[0]):
+            expected[t, i] = median[i]
+            if not observed[t, column]:
+                continue
+            count, before = value[t, column], readings_before[t, column]
+            excess = np.float32(min(max(count - upper[i], -LARGEST_EXCESS), LARGEST_EXCESS))
+            known = min(before - 1, N_RANKS)
+            if known > 0:
+                unit = max(spread[i], SMALLEST_SPREAD)
+                deviation[t, i] = (count - median[i]) / unit
+                p[t, i], excess = _judge(excess, excesses[i, :known], unit)
+            if not learn:
+                continue
+            if before > 0:
+                excesses[i, (before - 1) % N_RANKS] = excess
+                distance = abs(count - median[i])
+                if spread[i] != 0.0:
+                    distance = min(distance, max(spread[i], SMALLEST_SPREAD) * LARGEST_LEARNT)
+                spread[i] += max(1.0 / before, SPREAD_RATE) * (distance - spread[i])
+            _replace(ordered[i], window[i, before % WINDOW_SIZE], count)
+            window[i, before % WINDOW_SIZE] = count
+            last = min(before, WINDOW_SIZE - 1)
+            upper[i] = _quantile(ordered[i], last, QUANTILE)
+            median[i] = _quantile(ordered[i], last, 0.5)
+
+
+@compiled
+def _judge(excess: np.float32, known: Float32Array, unit: float) -> tuple[float, np.float32]:
+    """Return the p-value of an excess, and what is to be learnt of it."""
+    greater, ties = 0, 0
+    for other in known:
+        greater += other > excess
+        ties += other == excess
+    beyond, learnt = 0.0, excess
+    if greater == 0 and ties == 0:
+        largest = -math.inf
+        for other in known:
+            largest = max(largest, float(other))
+        unit = max(unit, largest * TAIL_SHARE)
+        past = float(excess) - largest
+        beyond = past / unit
+        # One burst must not hide the next: it is learnt as little more than the largest so far.
+        learnt = np.float32(largest + min(past, LARGEST_STEP * unit))
+    decay = 1.0 + min(beyond, LARGEST_BEYOND) / TAIL_INDEX
+    # To the power of the tail's index.
+    decay *= decay
+    decay *= decay
+    decay *= decay
+    return min((greater + 0.5 * ties + 0.5) / (known.size + 1.0) / decay, 1.0), learnt
+
+
+@compiled
+def _replace(ordered: FloatArray, old: float, new: float) -> None:
+    """Take `old` out of sorted numbers, and put `new` in."""
+    at = 0
+    while ordered[at] != old:
+        at += 1
+    while at + 1 < ordered.size and ordered[at + 1] < new:
+        ordered[at] = ordered[at + 1]
+        at += 1
+    while at > 0 and ordered[at - 1] > new:
+        ordered[at] = ordered[at - 1]
+        at -= 1
+    ordered[at] = new
+
+
+@compiled
+def _quantile(ordered: FloatArray, last: int, q: float) -> float:
+    """Return a quantile of numbers sorted up to index `last`, interpolated as River does it."""
     at = q * last
-    low = at.astype(np.int64)
-    rows = np.arange(len(ordered))
-    lower = ordered[rows, low]
-    fraction = at - low
-    upper = ordered[rows, np.minimum(low + 1, last)]
-    result: FloatArray = lower + fraction * (upper - lower)
-    return result
+    low = int(at)
+    upper = ordered[min(low + 1, last)]
+    return ordered[low] + (at - low) * (upper - ordered[low])

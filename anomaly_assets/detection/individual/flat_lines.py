@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.detection.individual.carried import CarriedBlock
 from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
@@ -35,78 +34,11 @@ READINGS_BEFORE_RESTING = 288
 
 _LENGTHS = np.arange(LONGEST_RUN + 1)
 _GRID_OF_LENGTH = np.maximum(np.searchsorted(GRID, _LENGTHS, side="right") - 1, 0)
-#: Windows of a run of each length that are at or past each length of the grid.
-_WINDOWS_PAST = np.maximum(_LENGTHS[:, np.newaxis] + 1 - GRID, 0).astype(np.int32)
 _LEAST_P = np.array([max(STEEPEST_RATIO ** max(n - 1, 0), 1e-50) for n in range(LONGEST_RUN + 1)])
 
 
-@dataclass(frozen=True)
-class RunHistory:
-    """The completed runs that present runs are held against, arrays ``(n_windows, n_streams)``.
-
-    Parameters
-    ----------
-    past
-        Windows of completed runs that lie at or past the present run's length (int32).
-    total
-        Windows of all completed runs (int32).
-    n_runs
-        Number of completed runs, at most :data:`N_RUNS` (int64).
-    longest
-        Length of the longest of them, on the grid (int64).
-    """
-
-    past: npt.NDArray[np.int32]
-    total: npt.NDArray[np.int32]
-    n_runs: IntArray
-    longest: IntArray
-
-    @classmethod
-    def empty(cls, shape: tuple[int, ...]) -> RunHistory:
-        """Return arrays of this shape, to be filled by :meth:`FlatLines.look_up`."""
-        return cls(
-            past=np.empty(shape, dtype=np.int32),
-            total=np.empty(shape, dtype=np.int32),
-            n_runs=np.empty(shape, dtype=np.int64),
-            longest=np.empty(shape, dtype=np.int64),
-        )
-
-
-def tail_p(history: RunHistory, length: IntArray) -> FloatArray:
-    """Return the share of clean windows that lie this deep or deeper in a run.
-
-    Parameters
-    ----------
-    history
-        What is known of completed runs.
-    length
-        Present length of the run, from 0 (nothing observed yet) to :data:`LONGEST_RUN`.
-    """
-    known = history.n_runs
-    ratio = np.maximum(length / np.maximum(history.longest, 1), 1.0)
-    # Beyond the longest run seen: a power law, flat as long as little is known.
-    index = np.minimum(known / RUNS_PER_INDEX, LARGEST_INDEX)
-    p: FloatArray = np.asarray(UNSEEN_RUNS / (known + 1.0), dtype=np.float64)
-    p *= np.power(ratio, -index)
-    p += history.past / np.maximum(history.total, 1)
-    np.maximum(p, _LEAST_P[length], out=p)
-    return np.minimum(p, 1.0)
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Runs of equal values in a block, arrays of shape ``(n_windows, n_streams)``.
-
-    Parameters
-    ----------
-    length
-        Length of the run after each window (int64); missing windows neither break nor lengthen it.
-    completed
-        Length of the run that ended in each window, 0 where none did (int64).
-    """
-
-    length: IntArray
-    completed: IntArray
+Int16Array = npt.NDArray[np.int16]
+Int32Array = npt.NDArray[np.int32]
 
 
 class FlatLines:
@@ -132,63 +64,98 @@ class FlatLines:
         self.position = np.zeros(n_streams, dtype=np.int64)
         self.n_runs = np.zeros(n_streams, dtype=np.int64)
         self.longest = np.zeros(n_streams, dtype=np.int64)
-        self._row_starts = np.arange(n_streams) * len(GRID)
         self.windows_past = np.zeros((n_streams, len(GRID)), dtype=np.int32)
 
-    def runs(self, block: CarriedBlock) -> Runs:
-        """Return the runs of `block` without learning them."""
-        before = np.empty((len(block.value) + 1, len(self.length)), dtype=np.int64)
-        before[0] = self.length
-        broken = block.observed & ((block.value != block.previous) | (block.readings_before == 0))
-        seen = np.cumsum(block.observed, axis=0)
-        # Readings up to the one that began the run, counted from the start of the block.
-        began = np.where(broken, seen, 1 - self.length)
-        np.maximum.accumulate(began, axis=0, out=began)
-        np.subtract(seen, began, out=before[1:])
-        before[1:] += 1
-        np.minimum(before, LONGEST_RUN, out=before)
-        return Runs(length=before[1:], completed=before[:-1] * broken)
+    def p(self, block: CarriedBlock, *, learn: bool) -> FloatArray:
+        """Return how likely runs as long as the present ones are, and learn those that end.
 
-    def speaks(self, block: CarriedBlock) -> BoolArray:
-        """Return where a run may be judged: not at a resting value on a stream's first day."""
-        young = block.readings_before < READINGS_BEFORE_RESTING
-        if not young.any():
-            return np.ones(young.shape, dtype=bool)
-        resting: BoolArray = block.value == self.resting_values[:, 0]
-        for column in self.resting_values.T[1:]:
-            resting |= block.value == column
-        speaking: BoolArray = ~(young & resting)
-        return speaking
+        Parameters
+        ----------
+        block
+            The windows; the streams judged here come first.
+        learn
+            Whether to learn.
 
-    def look_up(self, length: IntArray, history: RunHistory, t: int) -> None:
-        """Write what is known about runs of this length now into row `t` of `history`."""
-        at = _GRID_OF_LENGTH[length]
-        at += self._row_starts
-        self.windows_past.take(at, out=history.past[t])
-        history.total[t] = self.windows_past[:, 0]
-        history.n_runs[t] = self.n_runs
-        history.longest[t] = self.longest
+        Returns
+        -------
+        numpy.ndarray
+            The share of clean windows that lie this deep or deeper in a run, in (0, 1], shape
+            ``(n_windows, n_streams)``; 1 at a resting value on a stream's first day.
+        """
+        p = np.empty((len(block.value), len(self.length)))
+        readings = (block.value, block.previous, block.observed, block.readings_before)
+        tables = (_GRID_OF_LENGTH, _LEAST_P, self.resting_values)
+        length = self.length if learn else self.length.copy()
+        counts = (self.position, self.n_runs, self.longest)
+        _run(*readings, *tables, learn, length, self.history, *counts, self.windows_past, p)
+        return p
 
-    def advance(self, runs: Runs) -> None:
-        """Move the present runs to the end of a block."""
-        if len(runs.length):
-            self.length = runs.length[-1].copy()
 
-    def learn(self, completed: IntArray) -> None:
-        """Learn the runs that ended in a window (0: none), shape ``(n_streams,)``."""
-        rows = np.flatnonzero(completed)
-        if not rows.size:
-            return
-        new = completed[rows]
-        at = self.position[rows]
-        old = self.history[rows, at]
-        self.history[rows, at] = new
-        self.position[rows] = (at + 1) % N_RUNS
-        self.n_runs[rows] = np.minimum(self.n_runs[rows] + 1, N_RUNS)
-        differ = np.flatnonzero(old != new)
-        if differ.size:
-            rows = rows[differ]
-            past = self.windows_past[rows]
-            past += _WINDOWS_PAST[new[differ]] - _WINDOWS_PAST[old[differ]]
-            self.windows_past[rows] = past
-            self.longest[rows] = GRID[np.count_nonzero(past, axis=1) - 1]
+@compiled
+def _run(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    value: FloatArray,
+    previous: FloatArray,
+    observed: BoolArray,
+    readings_before: IntArray,
+    grid_of_length: IntArray,
+    least_p: FloatArray,
+    resting_values: FloatArray,
+    learn: bool,  # noqa: FBT001 - compiled functions take positions only
+    length: IntArray,
+    history: Int16Array,
+    position: IntArray,
+    n_runs: IntArray,
+    longest: IntArray,
+    windows_past: Int32Array,
+    p: FloatArray,
+) -> None:
+    """Write the p-values of runs into `p`, window by window, and learn those that end."""
+    for t in range(p.shape[0]):
+        for i in range(p.shape[1]):
+            completed = 0
+            if observed[t, i]:
+                if value[t, i] != previous[t, i] or readings_before[t, i] == 0:
+                    completed, length[i] = length[i], 1
+                else:
+                    length[i] = min(length[i] + 1, LONGEST_RUN)
+            silent = False
+            if readings_before[t, i] < READINGS_BEFORE_RESTING:
+                for k in range(resting_values.shape[1]):
+                    silent |= value[t, i] == resting_values[i, k]
+            if silent:
+                p[t, i] = 1.0
+            else:
+                past = windows_past[i, grid_of_length[length[i]]] / max(windows_past[i, 0], 1)
+                ratio = max(length[i] / max(longest[i], 1), 1.0)
+                # Beyond the longest run seen: a power law, flat as long as little is known.
+                index = min(n_runs[i] / RUNS_PER_INDEX, LARGEST_INDEX)
+                unseen = UNSEEN_RUNS / (n_runs[i] + 1.0) * ratio**-index
+                p[t, i] = min(max(unseen + past, least_p[length[i]]), 1.0)
+            if learn and completed > 0:
+                _learn(i, completed, history, position, n_runs, longest, windows_past)
+
+
+@compiled
+def _learn(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    i: int,
+    completed: int,
+    history: Int16Array,
+    position: IntArray,
+    n_runs: IntArray,
+    longest: IntArray,
+    windows_past: Int32Array,
+) -> None:
+    """Learn a run of stream `i` that ended."""
+    forgotten = history[i, position[i]]
+    history[i, position[i]] = completed
+    position[i] = (position[i] + 1) % N_RUNS
+    n_runs[i] = min(n_runs[i] + 1, N_RUNS)
+    if forgotten == completed:
+        return
+    past = 0
+    for k in range(windows_past.shape[1]):
+        # Windows of a run that are at or past this length of the grid.
+        gained = max(completed + 1 - GRID[k], 0)
+        windows_past[i, k] += gained - max(forgotten + 1 - GRID[k], 0)
+        past += windows_past[i, k] != 0
+    longest[i] = GRID[past - 1]

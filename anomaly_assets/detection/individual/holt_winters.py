@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
+from anomaly_assets.detection.individual.carried import CarriedBlock
 from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
 ALPHA = 0.3
@@ -30,33 +32,47 @@ class HoltWintersArray:
         #: Level first, then trend.
         self.state = np.zeros((2, n_streams))
 
-    def forecast(self, out: FloatArray) -> None:
-        """Write the next values into `out`, shape ``(n_streams,)``."""
-        np.add(self.state[0], self.state[1], out=out)
-
-    def learn(self, value: FloatArray, observed: BoolArray, readings_before: IntArray) -> None:
-        """Learn a window.
+    def run(self, block: CarriedBlock, first: int, expected: FloatArray, *, learn: bool) -> None:
+        """Forecast every window of a block, and learn it.
 
         Parameters
         ----------
-        value
-            Finite everywhere, of any size where not observed.
-        observed
-            Where there is something to learn.
-        readings_before
-            Readings of each stream before this one.
+        block
+            The windows.
+        first
+            Column of the first stream with this model; the others follow.
+        expected
+            Receives the forecasts in the same columns, shape as the block.
+        learn
+            Whether to learn; without, every window is forecast as if it were the next.
         """
-        level, trend = self.state
-        new = np.empty_like(self.state)
-        np.add(level, trend, out=new[0])
-        new[0] *= 1.0 - ALPHA
-        new[0] += ALPHA * value
-        np.subtract(new[0], level, out=new[1])
-        new[1] *= BETA
-        new[1] += (1.0 - BETA) * trend
-        if readings_before.size and readings_before.min() < 2:
-            first = readings_before == 0
-            second = readings_before == 1
-            new[0] = np.where(first, value, np.where(second, (level + value) / 2.0, new[0]))
-            new[1] = np.where(first, 0.0, np.where(second, value - level, new[1]))
-        np.copyto(self.state, new, where=observed)
+        readings = (block.value, block.observed, block.readings_before)
+        _run(*readings, first, learn, self.state, expected)
+
+
+@compiled
+def _run(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    value: FloatArray,
+    observed: BoolArray,
+    readings_before: IntArray,
+    first: int,
+    learn: bool,  # noqa: FBT001 - compiled functions take positions only
+    state: FloatArray,
+    expected: FloatArray,
+) -> None:
+    """Write forecasts into `expected`, window by window, and learn."""
+    for t in range(value.shape[0]):
+        for i in range(state.shape[1]):
+            column = first + i
+            level, trend = state[0, i], state[1, i]
+            expected[t, column] = level + trend
+            if not (learn and observed[t, column]):
+                continue
+            reading = value[t, column]
+            if readings_before[t, column] == 0:
+                state[0, i], state[1, i] = reading, 0.0
+            elif readings_before[t, column] == 1:
+                state[0, i], state[1, i] = (level + reading) / 2.0, reading - level
+            else:
+                state[0, i] = (level + trend) * (1.0 - ALPHA) + ALPHA * reading
+                state[1, i] = (state[0, i] - level) * BETA + (1.0 - BETA) * trend

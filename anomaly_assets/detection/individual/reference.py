@@ -63,6 +63,7 @@ class _Tail:
         self.exceedances = tails.PRIOR_RESIDUALS * self._prior(tails.THRESHOLD, 4)
         # The mean log excess of Student's t with 4 degrees of freedom is 1/4, far out.
         self.log_excesses = self.exceedances / 4.0
+        self.record = tails.THRESHOLD
 
     @staticmethod
     def _prior(size: float, degrees_of_freedom: int) -> float:
@@ -81,6 +82,8 @@ class _Tail:
                 p = share * (size / tails.THRESHOLD) ** (-1.0 / index)
             else:
                 p **= math.log(share) / math.log(self._prior(tails.THRESHOLD, 4))
+            beaten = (max(size, 1e-3) / self.record) ** -tails.RECORD_STEEPNESS
+            p = max(p, beaten / tails.RECORD_MEMORY)
         return min(max(p, SMALLEST_P), 1.0)
 
     def learn(self, t: float) -> None:
@@ -91,6 +94,9 @@ class _Tail:
         if abs(t) > tails.THRESHOLD:
             self.exceedances += 1.0
             self.log_excesses += min(math.log(abs(t) / tails.THRESHOLD), tails.MOST_EXCESS)
+        faded = self.record * (1.0 - 1.0 / tails.RECORD_MEMORY)
+        beaten = min(abs(t), tails.LARGEST_RECORD_STEP * self.record)
+        self.record = max(faded, beaten, tails.THRESHOLD)
 
 
 def _clipped(x: float, bounds: tuple[float, float]) -> float:

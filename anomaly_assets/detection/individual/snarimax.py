@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from anomaly_assets.streams.windows import BoolArray, FloatArray
+from anomaly_assets.detection.compiled import compiled
+from anomaly_assets.detection.individual.carried import CarriedBlock
+from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
 #: Weight of a new difference in the mean absolute difference.
 SCALE_RATE = 0.02
@@ -42,58 +44,56 @@ class SnarimaxArray:
         self.weights = np.zeros((2, n_streams))
         self.features = np.zeros((2, n_streams))
 
-    def _predicted_step(self) -> FloatArray:
-        product = self.weights * self.features
-        step: FloatArray = product[0] + product[1]
-        return step
-
-    def forecast(self, previous: FloatArray, out: FloatArray) -> None:
-        """Write the next values into `out`.
+    def run(self, block: CarriedBlock, expected: FloatArray, *, learn: bool) -> None:
+        """Forecast every window of a block, and learn it.
 
         Parameters
         ----------
-        previous
-            Last value of each stream.
-        out
-            Where the forecasts go, shape ``(n_streams,)``.
+        block
+            The windows; the streams with this model come first.
+        expected
+            Receives the forecasts in its first columns, shape as the block.
+        learn
+            Whether to learn; without, every window is forecast as if it were the next.
         """
-        # Through the running sum and back, as River does it: the rounding is part of the result.
-        np.add(self._predicted_step(), self.total, out=out)
-        out -= self.total
-        out *= self.scale
-        out += previous
+        state = (self.scale, self.total, self.weights, self.features)
+        readings = (block.value, block.previous, block.observed, block.readings_before)
+        _run(*readings, learn, *state, expected)
 
-    def learn(self, difference: FloatArray, rate: FloatArray, learning: BoolArray) -> None:
-        """Learn the difference between the new value of each stream and the one before it.
 
-        Parameters
-        ----------
-        difference
-            0 where there is nothing to learn.
-        rate
-            Weight of the difference in the scale, 0 where there is nothing to learn.
-        learning
-            Where there is a second or later reading.
-        """
-        change = np.abs(difference)
-        change -= self.scale
-        change *= rate
-        self.scale += change
-        step = difference / np.maximum(self.scale, SMALLEST_SCALE)
-        np.minimum(step, LARGEST_STEP, out=step)
-        np.maximum(step, -LARGEST_STEP, out=step)
-        total = self.total + step
-        predicted = self._predicted_step()
-        new = np.empty_like(self.features)
-        np.subtract(total, self.total, out=new[0])
-        np.subtract(new[0], predicted, out=new[1])
-        slope = -2.0 * new[1]
-        np.minimum(slope, LARGEST_GRADIENT, out=slope)
-        np.maximum(slope, -LARGEST_GRADIENT, out=slope)
-        gradient = self.features * slope
-        gradient += L2 * self.weights
-        gradient *= LEARNING_RATE
-        gradient *= learning
-        self.weights -= gradient
-        np.copyto(self.features, new, where=learning)
-        self.total = total
+@compiled
+def _run(  # noqa: PLR0913, PLR0917 - arrays, no objects
+    value: FloatArray,
+    previous: FloatArray,
+    observed: BoolArray,
+    readings_before: IntArray,
+    learn: bool,  # noqa: FBT001 - compiled functions take positions only
+    scale: FloatArray,
+    total: FloatArray,
+    weights: FloatArray,
+    features: FloatArray,
+    expected: FloatArray,
+) -> None:
+    """Write forecasts into `expected`, window by window, and learn."""
+    for t in range(value.shape[0]):
+        for i in range(scale.size):
+            predicted = weights[0, i] * features[0, i] + weights[1, i] * features[1, i]
+            # Through the running sum and back, as River does it: the rounding is part of the
+            # result.
+            expected[t, i] = ((predicted + total[i]) - total[i]) * scale[i] + previous[t, i]
+            if not (learn and observed[t, i] and readings_before[t, i] > 0):
+                continue
+            difference = value[t, i] - previous[t, i]
+            rate = max(1.0 / readings_before[t, i], SCALE_RATE)
+            scale[i] += (abs(difference) - scale[i]) * rate
+            step = difference / max(scale[i], SMALLEST_SCALE)
+            after = total[i] + max(min(step, LARGEST_STEP), -LARGEST_STEP)
+            moved = after - total[i]
+            error = moved - predicted
+            slope = max(min(-2.0 * error, LARGEST_GRADIENT), -LARGEST_GRADIENT)
+            for k in range(2):
+                gradient = features[k, i] * slope + L2 * weights[k, i]
+                weights[k, i] -= gradient * LEARNING_RATE
+            features[0, i] = moved
+            features[1, i] = error
+            total[i] = after

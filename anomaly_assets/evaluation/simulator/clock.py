@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas as pd
@@ -28,11 +28,14 @@ class MinuteGrid:
         Length in days of 24 hours.
     time_zone
         IANA zone of the person.
+    moves
+        Local dates from which life goes by the clock of another zone, in order, with that zone.
     """
 
     start: int
     days: int
     time_zone: str
+    moves: tuple[tuple[date, str], ...] = ()
 
     @classmethod
     def of(cls, start: datetime, days: int, time_zone: str) -> MinuteGrid:
@@ -41,7 +44,8 @@ class MinuteGrid:
         Raises
         ------
         InputError
-            If `start` has no time zone or is off the window grid, or if `days` is not positive.
+            If `start` has no time zone or is off the window grid, if `days` is not positive, or if
+            there is no such zone.
         """
         if start.tzinfo is None:
             msg = f"simulation start {start!r} has no time zone; give an aware datetime"
@@ -53,6 +57,7 @@ class MinuteGrid:
         if days < 1:
             msg = f"days is {days}; simulate at least one day"
             raise InputError(msg)
+        check_zone(time_zone)
         return cls(seconds, days, time_zone)
 
     def __len__(self) -> int:
@@ -71,13 +76,20 @@ class MinuteGrid:
 
     @cached_property
     def _local(self) -> pd.DatetimeIndex:
-        utc = pd.to_datetime(self.seconds, unit="s", utc=True)
-        return utc.tz_convert(self.time_zone)
+        return self._in_zone(self.time_zone)
+
+    def _in_zone(self, time_zone: str) -> pd.DatetimeIndex:
+        return pd.to_datetime(self.seconds, unit="s", utc=True).tz_convert(time_zone)
 
     @cached_property
     def hour(self) -> FloatArray:
         """Local hour with fraction, in [0, 24), shape ``(n_minutes,)``."""
-        return np.asarray(self._local.hour + self._local.minute / 60.0, dtype=np.float64)
+        hour = np.asarray(self._local.hour + self._local.minute / 60.0, dtype=np.float64)
+        for day, time_zone in self.moves:
+            local = self._in_zone(time_zone)
+            there = self.seconds >= self.second_of(day, 0.0)
+            hour[there] = np.asarray(local.hour + local.minute / 60.0, dtype=np.float64)[there]
+        return hour
 
     @cached_property
     def dates(self) -> list[date]:
@@ -86,9 +98,33 @@ class MinuteGrid:
         last = self._local[-1].date() + timedelta(days=1)
         return [first + timedelta(days=i) for i in range((last - first).days + 1)]
 
+    def local_date(self, minute: int) -> date:
+        """Return the local date of minute number `minute`, which may lie outside of the grid."""
+        second = self.start + 60 * minute
+        zone = self.time_zone
+        for day, time_zone in self.moves:
+            zone = time_zone if second >= self.second_of(day, 0.0) else zone
+        return self.moment(minute).astimezone(ZoneInfo(zone)).date()
+
+    def zone_on(self, day: date) -> str:
+        """Return the zone by whose clock `day` is lived."""
+        return next((zone for first, zone in reversed(self.moves) if day >= first), self.time_zone)
+
+    def moving(self, moves: tuple[tuple[date, str], ...]) -> MinuteGrid:
+        """Return the same minutes, lived by another clock from each of the dates on.
+
+        Raises
+        ------
+        InputError
+            If there is no such zone.
+        """
+        for _, time_zone in moves:
+            check_zone(time_zone)
+        return replace(self, moves=tuple(sorted(moves)))
+
     def second_of(self, day: date, minute: float) -> int:
         """Return the epoch second of local wall-clock `minute` (may exceed a day) of `day`."""
-        midnight = datetime.combine(day, time(), tzinfo=ZoneInfo(self.time_zone))
+        midnight = datetime.combine(day, time(), tzinfo=ZoneInfo(self.zone_on(day)))
         # Adding to an aware datetime moves its wall clock, which is what is meant.
         return int((midnight + timedelta(minutes=round(minute))).timestamp())
 
@@ -99,3 +135,18 @@ class MinuteGrid:
     def moment(self, minute: int) -> datetime:
         """Return minute number `minute` as an aware datetime in UTC."""
         return datetime.fromtimestamp(self.start + 60 * minute, tz=UTC)
+
+
+def check_zone(time_zone: str) -> None:
+    """Refuse the name of a zone that does not exist.
+
+    Raises
+    ------
+    InputError
+        If there is no zone of that name.
+    """
+    try:
+        ZoneInfo(time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        msg = f"there is no time zone {time_zone!r}; give an IANA name such as Europe/Berlin"
+        raise InputError(msg) from error

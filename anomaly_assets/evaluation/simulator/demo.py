@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import permutations
 
 from anomaly_assets.errors import InputError
-from anomaly_assets.evaluation.simulator.clock import MINUTES_PER_DAY, MinuteGrid
+from anomaly_assets.evaluation.simulator.clock import MinuteGrid
 from anomaly_assets.evaluation.simulator.faults import Fault, FaultKind
-from anomaly_assets.evaluation.simulator.gaps import MissingPattern, Presence
-from anomaly_assets.evaluation.simulator.lives import SATURDAY, Life, State
+from anomaly_assets.evaluation.simulator.gaps import MissingPattern
+from anomaly_assets.evaluation.simulator.lives import SATURDAY, Life
+from anomaly_assets.evaluation.simulator.placement import (
+    EXERTION,
+    REST,
+    Placement,
+    on_window,
+)
 from anomaly_assets.evaluation.simulator.randomness import generator
 from anomaly_assets.evaluation.simulator.sensors import Device
 from anomaly_assets.evaluation.simulator.simulation import (
@@ -20,9 +26,7 @@ from anomaly_assets.evaluation.simulator.simulation import (
     DEFAULT_START,
     DEFAULT_TIME_ZONE,
 )
-from anomaly_assets.streams.windows import WINDOW_SECONDS
 
-_REST, _EXERTION = 0.03, 0.75
 #: Size of spikes and level shifts.
 SIGMAS = 8.0
 
@@ -41,7 +45,7 @@ class _Idea:
 #: What happens to the first, second, third person; further people begin again.
 _IDEAS: tuple[tuple[_Idea, ...], ...] = (
     (
-        _Idea(FaultKind.RELATIONSHIP_BREAK, "", _REST, 18.0, 50),
+        _Idea(FaultKind.RELATIONSHIP_BREAK, "", REST, 18.0, 50),
         _Idea(FaultKind.UNUSUAL_ABSENCE_AT_WORK, "", 1.0, 10.5, 240),
         _Idea(FaultKind.SPIKE, "skin_temperature", 1.0, 15.0, 5),
         _Idea(FaultKind.LEVEL_SHIFT, "ambient_temperature", 1.0, 13.5, 300),
@@ -50,7 +54,7 @@ _IDEAS: tuple[tuple[_Idea, ...], ...] = (
         _Idea(FaultKind.GROUP_OUTAGE, "biometric", 1.0, 14.0, 90),
         _Idea(FaultKind.USE_AT_3AM, "", 0.7, 3.0, 40),
         _Idea(FaultKind.FLAT_LINE, "audio_level", 1.0, 14.0, 120),
-        _Idea(FaultKind.RELATIONSHIP_BREAK, "", _EXERTION, 20.75, 45),
+        _Idea(FaultKind.RELATIONSHIP_BREAK, "", EXERTION, 20.75, 45),
     ),
     (
         _Idea(FaultKind.LEVEL_SHIFT, "barometric_pressure", 1.0, 10.5, 300),
@@ -107,8 +111,8 @@ def demo_faults(  # noqa: PLR0913 - the arguments of the simulation it is for
         ideas = _IDEAS[number % len(_IDEAS)]
         count = min(len(ideas), len(free))
         chosen = [free[i * (len(free) - 1) // max(count - 1, 1)] for i in range(count)]
-        life = Life.of(seed, entity, grid)
-        place = _Place(life, missing or MissingPattern(), MINUTES_PER_DAY * first_day, sigmas)
+        placement = Placement.of(Life.of(seed, entity, grid), missing, first_day)
+        place = _Place(placement, sigmas)
         faults += place.best(ideas, chosen)
     return tuple(faults)
 
@@ -116,13 +120,10 @@ def demo_faults(  # noqa: PLR0913 - the arguments of the simulation it is for
 class _Place:
     """Finds days on which faults stand out from one person's normal life."""
 
-    def __init__(
-        self, life: Life, missing: MissingPattern, first_minute: int, sigmas: float
-    ) -> None:
-        self._life = life
-        self._first_minute = first_minute
+    def __init__(self, placement: Placement, sigmas: float) -> None:
+        self._placement = placement
         self._sigmas = sigmas
-        self._presence = Presence.of(life, missing)
+        life = placement.life
         self._rng = generator(life.seed, life.entity, "demo_faults")
 
     def best(self, ideas: tuple[_Idea, ...], days: list[date]) -> list[Fault]:
@@ -149,11 +150,10 @@ class _Place:
 
     def _fault(self, idea: _Idea, day: date, shift: int) -> Fault | None:
         """Return the fault on `day`, or None where it would not stand out there."""
-        grid = self._life.grid
-        begin = (grid.second_of(day, 60.0 * idea.hour) - grid.start) // 60
+        begin = self._placement.minute_at(day, idea.hour)
         length = idea.minutes
-        if idea.kind is FaultKind.RELATIONSHIP_BREAK and idea.strength == _REST:
-            session = self._sport_on(day)
+        if idea.kind is FaultKind.RELATIONSHIP_BREAK and idea.strength == REST:
+            session = self._placement.sport_on(day)
             if session is None:
                 return None
             begin, length = session
@@ -161,28 +161,13 @@ class _Place:
             begin += shift
         if idea.kind is FaultKind.UNUSUAL_ABSENCE_AT_WORK and day.weekday() >= SATURDAY:
             return None
-        window = WINDOW_SECONDS // 60
-        begin -= begin % window
-        stop = begin + length
-        if begin < self._first_minute or stop > len(grid):
+        begin = on_window(begin)
+        if not self._placement.allows(begin, begin + length, _needs(idea)):
             return None
-        if not all(self._presence.worn[device][begin:stop].all() for device in _needs(idea)):
-            return None
-        moment = datetime.fromtimestamp(grid.start, tz=UTC) + timedelta(minutes=begin)
         strength = idea.strength
         if idea.kind in {FaultKind.SPIKE, FaultKind.LEVEL_SHIFT}:
             strength *= self._sigmas
-        return Fault(self._life.entity, idea.kind, moment, length, idea.target, strength)
-
-    def _sport_on(self, day: date) -> tuple[int, int] | None:
-        midnight = (self._life.grid.second_of(day, 0.0) - self._life.grid.start) // 60
-        for session in self._life.sessions:
-            if (
-                session.state is State.SPORT
-                and midnight <= session.start < midnight + MINUTES_PER_DAY
-            ):
-                return session.start, session.stop - session.start
-        return None
+        return self._placement.fault(idea.kind, begin, length, idea.target, strength)
 
 
 def _needs(idea: _Idea) -> tuple[Device, ...]:

@@ -17,6 +17,8 @@ from anomaly_assets.evaluation.simulator.sensors import (
     GROUP_IDS,
     SENSORS,
     STREAM_IDS,
+    Device,
+    Reporting,
     streams_of_group,
 )
 from anomaly_assets.streams.windows import WINDOW_SECONDS, BoolArray, FloatArray
@@ -26,6 +28,11 @@ _WINDOW_MINUTES = WINDOW_SECONDS // 60
 _AFTERMATH = 60
 #: Hidden causes of everything a person does with the phone.
 _PHONE_USE = ("screen_use", "notifying", "talking", "media", "calling")
+#: One of them shows whether the phone is being used, or the body moving.
+_TOUCHED = ("app_launches", "screen_on_events", "screen_on_seconds", "keystrokes")
+_MOVED = ("activity_intensity", "accel_magnitude", "gyro_magnitude", "steps")
+#: Streams whose absence by day says something: a position or a call is seldom there anyway.
+_OFTEN = frozenset(s.stream for s in SENSORS if s.reporting is Reporting.REGULAR) | set(_TOUCHED)
 _GRAVITY, _SHAKING = 9.81, 4.0
 
 
@@ -57,8 +64,8 @@ class Fault:
     minutes
         How long it lasts.
     target
-        ``spike``, ``level_shift`` and ``flat_line``: a stream; ``group_outage``: a group; the other
-        kinds need none.
+        ``spike``, ``level_shift`` and ``flat_line``: a stream; ``group_outage``: a group;
+        ``device_down``: ``watch``, ``phone``, or both if empty; the other kinds need none.
     strength
         ``spike`` and ``level_shift``: standard deviations of the stream's short-term change.
         ``use_at_3am``: share of the time with the screen on. ``relationship_break``: the effort (0
@@ -83,6 +90,8 @@ class Fault:
             needs = STREAM_IDS
         elif self.kind is FaultKind.GROUP_OUTAGE:
             needs = GROUP_IDS
+        elif self.kind is FaultKind.DEVICE_DOWN:
+            needs = ("", *Device)
         if needs and self.target not in needs:
             msg = f"{self.kind} on {self.entity!r}: target {self.target!r} is not one of {needs}"
             raise InputError(msg)
@@ -101,7 +110,10 @@ class InjectedFault:
     streams
         Every stream it visibly changed, in catalogue order.
     cause
-        Where it began: a stream, a group, ``person`` or ``all``.
+        Where it began: a stream, a group, a device, ``person`` or ``all``.
+    visible
+        Whether it can be seen at all in what is observed: it changed some stream and, for a
+        relationship, both of its sides are observed. What is not visible is not to be counted.
     """
 
     entity: str
@@ -111,6 +123,7 @@ class InjectedFault:
     streams: tuple[str, ...]
     strength: float
     cause: str
+    visible: bool = True
 
 
 @dataclass
@@ -196,7 +209,7 @@ def _add_effect(
     elif fault.kind is FaultKind.GROUP_OUTAGE:
         effects.outages += [(stream, start, stop) for stream in streams_of_group(target)]
     elif fault.kind is FaultKind.DEVICE_DOWN:
-        effects.outages += [(stream, start, stop) for stream in STREAM_IDS]
+        effects.outages += [(stream, start, stop) for stream in _streams_of_device(target)]
     elif fault.kind is FaultKind.UNUSUAL_ABSENCE_AT_WORK:
         effects.interventions += [
             Intervention(cause, start, stop, factor=0.0) for cause in _PHONE_USE
@@ -243,7 +256,7 @@ def label_of(
     if fault.kind is FaultKind.GROUP_OUTAGE:
         touched, cause = streams_of_group(fault.target), fault.target
     elif fault.kind is FaultKind.DEVICE_DOWN:
-        touched, cause = STREAM_IDS, "all"
+        touched, cause = _streams_of_device(fault.target), fault.target or "all"
     else:
         roots = {
             FaultKind.UNUSUAL_ABSENCE_AT_WORK: _PHONE_USE,
@@ -260,9 +273,30 @@ def label_of(
         cause = fault.target or ("heart_rate" if len(roots) == 1 else "person")
     streams = tuple(stream for stream in touched if reported[stream][start:stop].any())
     end = grid.moment(start) + timedelta(minutes=fault.minutes)
+    seen = {stream for stream in STREAM_IDS if reported[stream][start:stop].any()}
+    visible = bool(streams) and all(seen.intersection(some) for some in witnesses_of(fault))
     return InjectedFault(
-        fault.entity, fault.kind, grid.moment(start), end, streams, fault.strength, cause
+        fault.entity, fault.kind, grid.moment(start), end, streams, fault.strength, cause, visible
     )
+
+
+def witnesses_of(fault: Fault) -> tuple[tuple[str, ...], ...]:
+    """Return sets of streams, of each of which one must be observed for the fault to be visible."""
+    if fault.kind is FaultKind.GROUP_OUTAGE:
+        members = streams_of_group(fault.target)
+        return (tuple(stream for stream in members if stream in _OFTEN),)
+    if fault.kind is FaultKind.DEVICE_DOWN:
+        return (tuple(s for s in _streams_of_device(fault.target) if s in _OFTEN),)
+    if fault.kind in {FaultKind.UNUSUAL_ABSENCE_AT_WORK, FaultKind.USE_AT_3AM}:
+        return (_TOUCHED,)
+    if fault.kind is FaultKind.RELATIONSHIP_BREAK:
+        return (("heart_rate",), _MOVED)
+    return ((fault.target,),)
+
+
+def _streams_of_device(device: str) -> tuple[str, ...]:
+    """Return the streams that `device` carries; all of them for no device in particular."""
+    return tuple(s.stream for s in SENSORS if device in {"", s.device})
 
 
 _CAUSAL = frozenset(FaultKind) - {FaultKind.SPIKE, FaultKind.FLAT_LINE}

@@ -8,8 +8,9 @@ import numpy as np
 
 from anomaly_assets.evaluation.simulator.lives import SATURDAY, Life, State
 from anomaly_assets.evaluation.simulator.randomness import generator
-from anomaly_assets.evaluation.simulator.sensors import Device
-from anomaly_assets.streams.windows import BoolArray, FloatArray
+from anomaly_assets.evaluation.simulator.sensors import SENSORS, Device
+from anomaly_assets.evaluation.simulator.silence import MissingStreams, silent
+from anomaly_assets.streams.windows import WINDOW_SECONDS, BoolArray, FloatArray
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,11 @@ def satellites_seen(life: Life, outdoors: FloatArray) -> BoolArray:
     asleep = life.state == State.SLEEP
     indoors = np.where(asleep, 0.01, 0.05)
     return rng.random(outdoors.size) < np.where(outdoors > 0.3, 0.85, indoors)
+
+
+def streams_heard(life: Life, silence: MissingStreams) -> dict[str, BoolArray]:
+    """Return by stream the minutes in which it is not silent, shape ``(n_minutes,)``."""
+    groups = [sensor.group for sensor in SENSORS]
+    rng = generator(life.seed, life.entity, "silence")
+    off = silent(silence, groups, len(life.grid), WINDOW_SECONDS // 60, rng)
+    return {sensor.stream: ~off[row] for row, sensor in enumerate(SENSORS)}

@@ -17,7 +17,7 @@ from anomaly_assets.streams.windows import (
 )
 
 #: A Monday, 00:00 UTC.
-_START = 1_767_571_200
+START = 1_767_571_200
 #: Ten streams in a row have these types: 4 smooth, 3 noisy, 2 of events, 1 sporadic.
 _TYPES = (
     StreamType.CONTINUOUS_SMOOTH,
@@ -103,7 +103,7 @@ def simulate_windows(
         away = _stretches(n_windows, missing, generator(seed, group))
         members = np.array([s.group == group for s in catalogue.streams])
         values[np.ix_(away, members)] = np.nan
-    windows = WindowRange(_START, _START + n_windows * WINDOW_SECONDS)
+    windows = WindowRange(START, START + n_windows * WINDOW_SECONDS)
     return WindowBlock("synthetic", catalogue.time_zone, windows, values)
 
 

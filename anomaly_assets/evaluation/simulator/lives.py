@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import IntEnum
@@ -15,6 +16,25 @@ from anomaly_assets.evaluation.simulator.randomness import autoregressive, gener
 from anomaly_assets.streams.windows import FloatArray, IntArray
 
 SATURDAY = 5
+
+
+@dataclass(frozen=True)
+class Travel:
+    """Someone goes to live by the clock of another zone; the devices go on counting in UTC.
+
+    Parameters
+    ----------
+    entity
+        Who.
+    day
+        First local date there.
+    time_zone
+        IANA zone.
+    """
+
+    entity: str
+    day: date
+    time_zone: str
 
 
 class State(IntEnum):
@@ -128,6 +148,8 @@ class Life:
             states += [state for _, state in plan]
             wakings.append(grid.second_of(day, plan[0][0]))
             bedtimes.append(grid.second_of(day, plan[-1][0]))
+        # Travelling east shortens a night: what would begin before its end begins with it.
+        seconds = np.maximum.accumulate(seconds).tolist()
         position = np.searchsorted(np.array(seconds), grid.seconds, side="right") - 1
         state = np.where(position < 0, State.SLEEP, np.array(states)[np.maximum(position, 0)])
         return cls(
@@ -139,6 +161,16 @@ class Life:
             (np.array(wakings) - grid.start) // 60,
             (np.array(bedtimes) - grid.start) // 60,
         )
+
+    @classmethod
+    def travelling(
+        cls, seed: int, entity: str, grid: MinuteGrid, travels: Sequence[Travel]
+    ) -> Life:
+        """Live through the minutes of `grid`, with those of `travels` that are the entity's."""
+        moves = tuple(
+            (travel.day, travel.time_zone) for travel in travels if travel.entity == entity
+        )
+        return cls.of(seed, entity, grid.moving(moves))
 
     def is_in(self, *states: State) -> FloatArray:
         """Return 1.0 in the minutes spent in any of `states`, else 0.0."""

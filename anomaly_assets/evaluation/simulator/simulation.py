@@ -20,12 +20,18 @@ from anomaly_assets.evaluation.simulator.faults import (
     effects_of,
     label_of,
 )
-from anomaly_assets.evaluation.simulator.gaps import MissingPattern, Presence, satellites_seen
-from anomaly_assets.evaluation.simulator.lives import Life, hidden_causes
+from anomaly_assets.evaluation.simulator.gaps import (
+    MissingPattern,
+    Presence,
+    satellites_seen,
+    streams_heard,
+)
+from anomaly_assets.evaluation.simulator.lives import Life, Travel, hidden_causes
 from anomaly_assets.evaluation.simulator.randomness import generator
 from anomaly_assets.evaluation.simulator.sensors import SENSORS, STREAM_IDS, Reporting, Sensor
+from anomaly_assets.evaluation.simulator.silence import MissingStreams
 from anomaly_assets.evaluation.simulator.solving import solve
-from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
+from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray, WindowRange
 
 DEFAULT_ENTITIES = ("person-1", "person-2", "person-3")
 #: A Monday.
@@ -47,11 +53,17 @@ class Simulation:
         Every injected fault, by entity and time.
     truth
         The causal equations behind the values.
+    windows
+        The windows simulated.
+    time_zone
+        Zone of the people.
     """
 
     readings: pd.DataFrame
     labels: tuple[InjectedFault, ...]
     truth: tuple[Equation, ...]
+    windows: WindowRange
+    time_zone: str
 
 
 def simulate(  # noqa: PLR0913 - what a simulation is made of, all with defaults
@@ -63,6 +75,8 @@ def simulate(  # noqa: PLR0913 - what a simulation is made of, all with defaults
     time_zone: str = DEFAULT_TIME_ZONE,
     faults: Sequence[Fault] = (),
     missing: MissingPattern | None = None,
+    silence: MissingStreams | None = None,
+    travels: Sequence[Travel] = (),
 ) -> Simulation:
     """Simulate the 36 streams of the default catalogue at one-minute resolution.
 
@@ -85,11 +99,15 @@ def simulate(  # noqa: PLR0913 - what a simulation is made of, all with defaults
         What goes wrong; see :func:`~anomaly_assets.evaluation.simulator.demo.demo_faults`.
     missing
         Natural gaps; the default :class:`MissingPattern` unless given.
+    silence
+        Streams that are silent beyond that; none unless given.
+    travels
+        Who goes to live by another clock. The zone of the simulation stays the one at home.
 
     Raises
     ------
     InputError
-        If the start is unusable, or a fault concerns an unknown entity or time.
+        If the start or a zone is unusable, or a fault or travel concerns an unknown entity or time.
 
     Examples
     --------
@@ -99,21 +117,27 @@ def simulate(  # noqa: PLR0913 - what a simulation is made of, all with defaults
     """
     grid = MinuteGrid.of(start, days, time_zone)
     unknown = sorted({fault.entity for fault in faults} - set(entities))
+    unknown += sorted({travel.entity for travel in travels} - set(entities))
     if unknown or not entities or len(set(entities)) != len(entities):
         msg = (
-            f"entities are {list(entities)} and faults concern unknown {unknown}; name at least "
-            "one entity, each once, and give faults to those only"
+            f"entities are {list(entities)} and faults or travels concern unknown {unknown}; "
+            "name at least one entity, each once, and give faults and travels to those only"
         )
         raise InputError(msg)
     columns, labels = [], []
     for number, entity in enumerate(entities):
         own = sorted((f for f in faults if f.entity == entity), key=lambda fault: fault.start)
         reported, own_labels = _simulate_one(
-            Life.of(seed, entity, grid), own, missing or MissingPattern()
+            Life.travelling(seed, entity, grid, travels),
+            own,
+            missing or MissingPattern(),
+            silence or MissingStreams(),
         )
         labels += own_labels
         columns += [(number, *stream) for stream in reported]
-    return Simulation(_frame(columns, entities, grid), tuple(labels), EQUATIONS)
+    return Simulation(
+        _frame(columns, entities, grid), tuple(labels), EQUATIONS, grid.windows, time_zone
+    )
 
 
 #: Position of the stream in the catalogue, minutes of its readings, values.
@@ -121,7 +145,7 @@ _Reported = tuple[int, IntArray, FloatArray]
 
 
 def _simulate_one(
-    life: Life, faults: Sequence[Fault], missing: MissingPattern
+    life: Life, faults: Sequence[Fault], missing: MissingPattern, silence: MissingStreams
 ) -> tuple[list[_Reported], list[InjectedFault]]:
     """Simulate one person: the readings of each stream, and the labels."""
     causes = hidden_causes(life)
@@ -131,7 +155,8 @@ def _simulate_one(
         effects = effects_of(faults, life.grid, clean)
         faulty = solve(life.seed, life.entity, causes, tuple(effects.interventions))
     fix = satellites_seen(life, causes["outdoors"])
-    reporter = _Reporter(life, Presence.of(life, missing), fix, missing.dropout, effects)
+    heard = streams_heard(life, silence)
+    reporter = _Reporter(life, Presence.of(life, missing), fix, missing.dropout, effects, heard)
     shown = {sensor.stream: reporter.show(sensor, faulty[sensor.stream]) for sensor in SENSORS}
     with_or_without = {
         sensor.stream: reporter.usually_sends(sensor)
@@ -159,6 +184,8 @@ class _Reporter:
         When the devices report, whether there is a position fix, and how much is lost on the way.
     effects
         What the faults do to sensors.
+    heard
+        By stream: minutes in which it is not silent.
     """
 
     life: Life
@@ -166,6 +193,7 @@ class _Reporter:
     fix: BoolArray
     dropout: float
     effects: Effects
+    heard: dict[str, BoolArray]
 
     def show(self, sensor: Sensor, true: FloatArray) -> FloatArray:
         """Return what the sensor would show at every minute."""
@@ -180,6 +208,7 @@ class _Reporter:
     def usually_sends(self, sensor: Sensor) -> BoolArray:
         """Return when the device would send the stream if there was something to send."""
         due = sensor.due(self.life.grid.seconds) & self.presence.worn[sensor.device]
+        due &= self.heard[sensor.stream]
         return due & self.fix if sensor.reporting is Reporting.POSITION_FIX else due
 
     @staticmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from anomaly_assets.errors import InputError
@@ -49,6 +51,29 @@ def solve(
         If an intervention names an unknown node.
     """
     equations = (*HIDDEN_EQUATIONS, *EQUATIONS)
+    nodes = solve_equations(equations, seed, entity, causes, interventions)
+    return {equation.stream: nodes[equation.stream] for equation in EQUATIONS}
+
+
+def solve_equations(
+    equations: Sequence[Equation],
+    seed: int,
+    entity: str,
+    causes: dict[str, FloatArray],
+    interventions: tuple[Intervention, ...] = (),
+) -> dict[str, FloatArray]:
+    """Evaluate `equations`, causes before effects, as :func:`solve` does those of a person.
+
+    Returns
+    -------
+    dict
+        Every cause and every stream.
+
+    Raises
+    ------
+    InputError
+        If an intervention names an unknown node.
+    """
     known = {*causes, *(equation.stream for equation in equations)}
     known |= {f"{cause}->{e.stream}" for e in equations for cause in e.causes}
     by_node: dict[str, list[Intervention]] = {}
@@ -64,7 +89,7 @@ def solve(
         nodes[equation.stream] = _intervene(values, by_node.get(equation.stream, [])).clip(
             low, high
         )
-    return {equation.stream: nodes[equation.stream] for equation in EQUATIONS}
+    return nodes
 
 
 def _intervene(values: FloatArray, interventions: list[Intervention]) -> FloatArray:
