@@ -113,11 +113,16 @@ class CrossStreamScores:
     voices
         Score of every voice by name (``half_space_trees``, ``groups``, ``gaps``, ...), each of
         shape ``(n_windows,)``.
+    evidence
+        How much each stream has to do with what is unusual, in whatever unit: larger means more,
+        at least 0, NaN where it is missing; shape ``(n_windows, n_streams)``. None where only the
+        stored scores are known.
     """
 
     score: FloatArray
     group_score: FloatArray
     voices: dict[str, FloatArray]
+    evidence: FloatArray | None = None
 
 
 @dataclass(frozen=True)

@@ -56,11 +56,11 @@ def run_ours(series: LabelledSeries) -> Scored:
 
 
 def stream_evidence(detection: Detection) -> FloatArray:
-    """Return how unusual each stream is, at least 0, shape ``(n_windows, n_streams)``.
+    """Return how much each stream has to do with what is unusual, at least 0.
 
-    The size of the studentised residual, at most 10 and 0 where there is none, as an exponentially
-    weighted mean of half-life 12 windows.
+    What tier 2 says, and 0 where a stream is missing; shape ``(n_windows, n_streams)``.
     """
-    deviation = np.nan_to_num(np.abs(detection.individual.deviation), nan=0.0)
-    clipped = pd.DataFrame(np.minimum(deviation, _MOST_DEVIATION))
-    return clipped.ewm(halflife=_HALF_LIFE, adjust=False).mean().to_numpy()
+    evidence = detection.cross_stream.evidence
+    if evidence is None:
+        return np.zeros(detection.individual.score.shape)
+    return np.nan_to_num(evidence, nan=0.0)

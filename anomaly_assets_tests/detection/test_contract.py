@@ -230,12 +230,21 @@ def series(kind: str) -> np.ndarray:
         "late": late,
         "outages": blank,
         "all missing": np.full(values.shape, np.nan),
+        "begins to vary": np.where(np.arange(300)[:, np.newaxis] < 292, 5.0, values),
+        "leaps": np.where(np.arange(300)[:, np.newaxis] < 150, 1e-100, 1e100) * values,
+        "group outages": np.where(
+            (np.arange(300)[:, np.newaxis] % 150 > 135) & (np.arange(9) // 2 % 2 == 1),
+            np.nan,
+            values,
+        ),
+        "one stream, gone": np.where(np.arange(300)[:, np.newaxis] < 150, values[:, :1], np.nan),
     }[kind]
 
 
 KINDS = (
     *("ordinary", "constant", "zero", "huge", "tiny", "largest floats", "all sizes", "one stream"),
-    *("half missing", "late", "outages", "all missing"),
+    *("half missing", "late", "outages", "all missing", "begins to vary", "leaps"),
+    *("group outages", "one stream, gone"),
 )
 
 
@@ -305,6 +314,60 @@ def test_cuts_and_stored_states_change_no_bit(subject: str, size: int) -> None:
 @cache
 def _whole(subject: str) -> Results:
     return run(subject, *mixed_series(seed=1, n_windows=330))
+
+
+def eventful() -> np.ndarray:
+    """Return windows in which levels, evidence and companions all have something to say."""
+    values = np.random.default_rng(5).standard_normal((640, 9))
+    values[:320, 3] = 7.0
+    values[200:230, [2, 3, 6, 7]] = np.nan
+    values[300:310] = np.nan
+    values[400:460] += 4.0
+    values[500:524, [0, 1, 4, 5, 8]] = np.nan
+    values[np.random.default_rng(6).random(values.shape) < 0.02] = np.nan
+    return values
+
+
+@pytest.mark.parametrize("subject", ["Gaps", "CrossStream"])
+@pytest.mark.parametrize("size", [1, 7, 288])
+def test_states_that_last_change_no_bit_when_cut(subject: str, size: int) -> None:
+    """Shifts, a stream that begins to vary and silences amid companions say the same when cut."""
+    values, catalogue = eventful(), catalogue_of(9)
+    cuts = range(size, len(values), size)
+    parts = run(subject, catalogue, values, cuts, stored_every=10 if size == 1 else 1)
+    assert_same_bits(parts, _eventful(subject))
+
+
+@cache
+def _eventful(subject: str) -> Results:
+    return run(subject, catalogue_of(9), eventful())
+
+
+def test_states_that_last_are_heard() -> None:
+    """The series of the test before is no empty one: its outages are gaps, its shift a level."""
+    gaps, levels = _eventful("Gaps")["score"], _eventful("CrossStream")["voices.levels"]
+    assert (gaps[212:230] > 0.7).all()
+    assert (gaps[515:524] > 0.7).all()
+    assert levels[410:460].min() > np.nanmax(levels[350:400])
+
+
+@pytest.mark.parametrize(("subject", "name"), [("CrossStream", ""), ("System", "cross_stream.")])
+@pytest.mark.parametrize("kind", KINDS)
+def test_evidence_is_known_where_a_stream_is_observed(subject: str, name: str, kind: str) -> None:
+    """It is NaN where a stream is missing, and finite and at least 0 everywhere else."""
+    evidence = results_of(subject, kind)[f"{name}evidence"]
+    observed = np.isfinite(series(kind))
+    np.testing.assert_array_equal(np.isfinite(evidence), observed)
+    assert (evidence[observed] >= 0.0).all()
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinite_values_never_reach_a_detector(value: float) -> None:
+    """The block itself refuses them, and says what to give instead."""
+    values = series("ordinary").copy()
+    values[3, 2] = value
+    with pytest.raises(InputError, match=r"someone.*infinite values; give NaN"):
+        block_of(values)
 
 
 @every_subject

@@ -74,12 +74,12 @@ def test_one_stream_has_no_residual_of_components(tmp_path: Path) -> None:
 
 
 def test_ours_names_streams_and_looks_at_no_label(server: LabelledSeries) -> None:
-    """Evidence lies in [0, 10] and is highest where streams are off; labels change nothing."""
+    """Evidence is finite, at least 0, and high where streams are off; labels change nothing."""
     scored = run_ours(server)
     assert scored.evidence is not None
     assert scored.evidence.shape == (1600, 3)
     assert scored.evidence.min() >= 0.0
-    assert scored.evidence.max() <= 10.0
+    assert np.isfinite(scored.evidence).all()
     assert scored.evidence[-1].min() > np.median(scored.evidence)
     unlabelled = shortened(server, 1600)
     np.testing.assert_array_equal(run_ours(unlabelled).score, scored.score)

@@ -1,9 +1,18 @@
-"""Tier 2: everything that only several streams together can tell."""
+"""Tier 2: everything that only several streams together can tell.
+
+Five voices speak. Half-space trees over all streams and over each group ask whether a window has
+been seen before, relationships whether the streams moved together as they do, the gap detector
+whether what is missing should be; all of these hear how something begins. Levels hear that all
+streams together are where they should not be at this time of day, for as long as it lasts.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
+from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.detection.cross_stream.features import (
     TIME_FEATURES,
     FeatureExtractor,
@@ -11,6 +20,7 @@ from anomaly_assets.detection.cross_stream.features import (
     RunningScale,
 )
 from anomaly_assets.detection.cross_stream.half_space_trees import ForestBundle, ForestPlan
+from anomaly_assets.detection.cross_stream.levels import LevelModel
 from anomaly_assets.detection.cross_stream.relationships import RelationshipModel
 from anomaly_assets.detection.cross_stream.selection import choose, value_features
 from anomaly_assets.detection.ranking import RankCalibrator
@@ -22,6 +32,7 @@ from anomaly_assets.streams.windows import (
     WINDOWS_PER_DAY,
     BoolArray,
     FloatArray,
+    IntArray,
     WindowBlock,
 )
 
@@ -32,14 +43,18 @@ GROUP_TREES, GROUP_HEIGHT = 30, 6
 RANK_WINDOW = 400
 #: How often a split falls on time, availability, values and summaries.
 BLOCK_WEIGHTS = (0.2, 1.0, 1.0, 1.5)
-VOICES = ("half_space_trees", "groups", "relationships", "deviations", "gaps")
-#: Weights of the voices, and factors of their p-values. Chosen on simulated people (seeds 0 to 4):
-#: forests and groups are ranked among a day and a half only, so that a weekly habit looks odd to
-#: them; relationships give each stream a p-value of its own, and the Cauchy combination of streams
-#: that depend on each other is careful; the gap detector ranks a window among the worst of each
-#: hour, and a window is a twelfth of an hour.
-VOICE_WEIGHTS = np.array([0.1, 0.05, 0.45, 0.05, 0.35])
-VOICE_FACTORS = np.array([2.0, 2.0, 0.5, 1.0, 0.1])
+VOICES = ("half_space_trees", "groups", "relationships", "gaps", "levels")
+#: Weights of all voices but the last, and factors of their p-values. Chosen on simulated people
+#: (seeds 0 to 5): forests and groups are ranked among a day and a half only, so that a weekly habit
+#: looks odd to them; the gap detector ranks a window among the worst of each hour, and a window is
+#: a twelfth of an hour.
+VOICE_WEIGHTS = np.array([0.05, 0.03, 0.45, 0.35])
+VOICE_FACTORS = np.array([20.0, 20.0, 0.4, 0.3])
+#: Weight of the odds of an unusual state. What begins and what lasts are two questions: their
+#: answers are not added up, the more unusual one counts.
+LEVEL_WEIGHT = 4.0
+#: Windows: a deviation after a longer gap tells what happened meanwhile, not what belongs together.
+LONGEST_GAP = 12
 #: Larger p-values are combined as this, so that no voice outvotes another by being very ordinary:
 #: all statistics of the Cauchy combination are then at least 0.
 ORDINARY_P = 0.5
@@ -90,21 +105,19 @@ def _plan(blocks: list[list[int]], n_trees: int, height: int, seed: int) -> Fore
     return ForestPlan(tuple(features), tuple(widths), n_trees, height, seed)
 
 
-def stream_surprises(scores: FloatArray) -> FloatArray:
-    """Return each stream's term of a Cauchy combination of tier 1, shape as `scores`.
-
-    About ``1 / (pi p)`` for a small p-value, 0 for an ordinary or unknown one. Their sum is ranked
-    among its own past: tier 1's p-values hold for each stream, but how often the oddest of dozens
-    of dependent streams is how odd is learnt.
-    """
-    p = np.minimum(p_of_score(scores), ORDINARY_P)
-    return np.where(np.isfinite(p), 1.0 / np.tan(np.pi * np.where(np.isfinite(p), p, 0.5)), 0.0)
-
-
 def _combined(p: FloatArray, weights: FloatArray | None = None) -> FloatArray:
     """Combine each row's p-values."""
     used = np.ones(p.shape[1]) if weights is None else weights
     return cauchy_combination(np.minimum(p, ORDINARY_P), used)
+
+
+@compiled
+def _count_missing(available: BoolArray, missing: IntArray, lately: BoolArray) -> None:
+    """Write whether each stream's last gap was short, and count missing windows."""
+    for t in range(len(available)):
+        for i in range(missing.size):
+            lately[t, i] = missing[i] <= LONGEST_GAP
+            missing[i] = 0 if available[t, i] else missing[i] + 1
 
 
 class CrossStreamDetector:
@@ -121,14 +134,16 @@ class CrossStreamDetector:
         streams whose relationships are tracked.
     rank_window
         Number of windows among which a raw score is ranked.
+    voices
+        Those that count in the score; the others are computed and shown only.
 
     Raises
     ------
     InputError
-        If `max_features` is less than 1.
+        If `max_features` is less than 1, or a voice is unknown.
     """
 
-    version: int = 1
+    version: int = 2
 
     def __init__(
         self,
@@ -137,22 +152,29 @@ class CrossStreamDetector:
         seed: int = 42,
         max_features: int = 40,
         rank_window: int = RANK_WINDOW,
+        voices: Collection[str] = VOICES,
     ) -> None:
+        if unknown := set(voices) - set(VOICES):
+            msg = f"voices {sorted(unknown)} are unknown; choose among {VOICES}"
+            raise InputError(msg)
         if max_features < 1:
             msg = f"max_features is {max_features}; give at least 1 (40 is usual)"
             raise InputError(msg)
         n_streams = len(catalogue.streams)
         n_slots = value_features(n_streams, len(TIME_FEATURES), max_features)
         self.n_windows = 0
+        self._counted = np.array([voice in voices for voice in VOICES])
         self._n_streams = n_streams
         self._n_groups = len(catalogue.groups)
         self._features = FeatureExtractor(catalogue, n_slots)
         self._scale = RunningScale(n_streams)
         self._relationships = RelationshipModel(n_streams, max_features)
+        self._levels = LevelModel(n_streams)
+        self._missing = np.full(n_streams, LONGEST_GAP + 1, dtype=np.int64)
         self._slots = np.arange(n_slots, dtype=np.int64)
         self._forests = ForestBundle(forest_plans(catalogue, self._features.layout, seed))
-        # Channels: main forest, groups, tier 1's deviations.
-        self._ranks = RankCalibrator(1 + self._n_groups + 1, rank_window)
+        # Channels: main forest, groups.
+        self._ranks = RankCalibrator(1 + self._n_groups, rank_window)
 
     def process(
         self, block: WindowBlock, individual: IndividualScores, gaps: GapScores
@@ -192,48 +214,51 @@ class CrossStreamDetector:
         inputs = self._features.prepare(block, individual)
         # One column for each ranked channel, the last for the relationships.
         p = np.full((len(block), self._ranks.n + 1), np.nan)
-        scored = np.asarray(np.isfinite(individual.score).any(axis=1))
-        surprises = stream_surprises(individual.score)
         any_available = np.asarray(block.available.any(axis=1))
         values = np.ascontiguousarray(block.values)
         bounded = np.minimum(np.maximum(values, -LARGEST_VALUE), LARGEST_VALUE)
-        numeric = np.ascontiguousarray(block.available, dtype=np.float64)
+        odds, evidence = self._levels.process(block, bounded)
+        known = np.isfinite(individual.deviation) & self._seen_lately(block.available)
+        deviation = np.where(known, individual.deviation, np.nan)
+        deviation = np.minimum(np.maximum(deviation, -LARGEST_VALUE), LARGEST_VALUE)
+        numeric = np.ascontiguousarray(known, dtype=np.float64)
         for window in range(len(block)):
             if any_available[window]:
                 scaled = self._scale.scale(bounded[window])
                 x, active = self._features.vector(inputs, window, scaled, self._slots)
-                surprise = surprises[window].sum() if scored[window] else np.nan
-                p[window] = self._rank(x, active, bounded[window], numeric[window], surprise)
+                p[window, :-1] = self._rank(x, active)
+                p[window, -1] = self._relate(deviation[window], numeric[window])
                 self._scale.learn(bounded[window], inputs.available[window])
             self.n_windows += 1
             if self.n_windows % WINDOWS_PER_DAY == 0:
                 self._reselect()
-        return self._combine(p, gaps.score)
+        return self._combine(p, gaps.score, odds, evidence)
 
-    def _rank(
-        self,
-        x: FloatArray,
-        active: BoolArray,
-        values: FloatArray,
-        available: FloatArray,
-        surprise: float,
-    ) -> FloatArray:
-        """Return the p-value of every channel, and learn the window."""
+    def _rank(self, x: FloatArray, active: BoolArray) -> FloatArray:
+        """Return the p-value of every forest, and learn the window."""
         learning = np.concatenate(([True], active))
         raw = self._forests.score_and_learn(x, learning)
-        relationships = self._relationships
-        z = relationships.standardise(values)
-        residuals = relationships.residuals(z, available)
-        broken = relationships.p(residuals)
-        relationships.learn(values, z, residuals, available)
-        channels = np.empty(self._ranks.n)
         # The raw score is bounded by 1; its distance from 1 has an exponential tail in the
         # logarithm.
-        channels[: raw.size] = np.where(learning, -np.log(np.maximum(1.0 - raw, 1e-12)), np.nan)
-        channels[-1] = np.log1p(surprise)
+        channels = np.where(learning, -np.log(np.maximum(1.0 - raw, 1e-12)), np.nan)
         p = self._ranks.p(channels)
         self._ranks.learn(channels)
-        return np.append(p, broken)
+        return p
+
+    def _relate(self, deviation: FloatArray, known: FloatArray) -> float:
+        """Return the p-value of the relationships, and learn the window."""
+        relationships = self._relationships
+        z = relationships.standardise(deviation)
+        residuals = relationships.residuals(z, known)
+        p = relationships.p(residuals)
+        relationships.learn(deviation, z, residuals, known)
+        return p
+
+    def _seen_lately(self, available: BoolArray) -> BoolArray:
+        """Return which streams were there in the last hour before each window, and move on."""
+        lately = np.empty(available.shape, dtype=np.bool_)
+        _count_missing(available, self._missing, lately)
+        return lately
 
     def _reselect(self) -> None:
         """Choose the streams of the value features and of the relationships, once a day."""
@@ -243,28 +268,26 @@ class CrossStreamDetector:
         eligible = np.where(self._scale.seen > 0.0, score, -1.0)
         self._slots = choose(eligible, self._slots, self._slots.size)
 
-    def _combine(self, p: FloatArray, gap_score: FloatArray) -> CrossStreamScores:
-        n_forests = 1 + self._n_groups
-        group_p = p[:, 1:n_forests]
-        voice_p = np.stack(
-            [
-                p[:, 0],
-                _combined(group_p),
-                p[:, -1],
-                p[:, n_forests],
-                p_of_score(gap_score),
-            ],
-            axis=1,
-        )
+    def _combine(
+        self, p: FloatArray, gap_score: FloatArray, odds: FloatArray, evidence: FloatArray
+    ) -> CrossStreamScores:
+        group_p = p[:, 1:-1]
+        begins = np.stack([p[:, 0], _combined(group_p), p[:, -1], p_of_score(gap_score)], axis=1)
         # A factor on the odds: small p-values are multiplied by it, and 1 stays 1.
-        calibrated = VOICE_FACTORS * voice_p / (1.0 - voice_p + VOICE_FACTORS * voice_p)
+        calibrated = VOICE_FACTORS * begins / (1.0 - begins + VOICE_FACTORS * begins)
+        # The p-value at which the Cauchy statistic equals the odds.
+        lasts = np.arctan2(1.0, LEVEL_WEIGHT * odds) / np.pi
+        worst = np.fmin(
+            _combined(calibrated, VOICE_WEIGHTS * self._counted[:-1]),
+            lasts if self._counted[-1] else np.nan,
+        )
         # These windows have been counted already.
         age = np.arange(self.n_windows - len(p), self.n_windows, dtype=np.float64)
         penalty = 1.0 + WARM_UP / (age + 1.0)
-        combined = np.minimum(penalty * _combined(calibrated, VOICE_WEIGHTS), 1.0)
-        voices = score_of_p(voice_p)
+        voices = score_of_p(np.concatenate([begins, lasts[:, np.newaxis]], axis=1))
         return CrossStreamScores(
-            score=score_of_p(combined),
+            score=score_of_p(np.minimum(penalty * worst, 1.0)),
             group_score=score_of_p(group_p),
             voices={name: voices[:, i].copy() for i, name in enumerate(VOICES)},
+            evidence=evidence,
         )

@@ -34,18 +34,22 @@ LEAST_LEARNT = 0.02
 #: Weight of a new window in what is usual of all streams together, and its first value.
 USUAL_RATE = 0.0005
 FIRST_USUAL = 0.15
+#: Few streams are unusual together by chance: unusualness is taken times ``n / (n + this)``.
+CHANCE = 3.0
 #: Half-lives (windows) over which the unusualness is averaged: what lasts says more.
 AVERAGED_OVER = (1.0, 4.0, 16.0)
 _FADES = 1.0 - 0.5 ** (1.0 / np.array(AVERAGED_OVER))
 _LEVEL_RATE = 1.0 - 0.5 ** (1.0 / HALF_LIFE)
 #: Logarithm (base 10) of the voice's odds at some levels of unusualness, found on the benchmarks:
 #: straight in between, steep beyond.
-KNOTS = np.array([[0.0, 0.25, 0.6], [-1.0, 1.2, 1.8]])
+KNOTS = np.array([[0.0, 0.22, 0.65], [-1.0, 1.2, 1.8]])
 STEEPNESS = 8.0
 MOST_ODDS = 20.0
-#: Rates and scales of the evidence: half-life 4 windows of the level, four weeks of the mean square.
+#: Rates of the evidence: half-life of 4 windows of the level, ten days of the mean square.
 EVIDENCE_RATE = 1.0 - 0.5 ** (1.0 / 4.0)
 EVIDENCE_LONG_RATE = 1.0 / 3000.0
+#: Evidence counts up to here, so that it stays finite.
+LARGEST_EVIDENCE = 1e100
 
 
 class LevelModel:
@@ -123,20 +127,24 @@ def _process(
     n_streams = values.shape[1]
     for t in range(len(values)):
         at = bins[t]
-        total, count = 0.0, 0
+        total, largest, count = 0.0, 0.0, 0
         for i in range(n_streams):
             if math.isnan(values[t, i]):
                 continue
             if level[2, i] >= 2.0:
                 z = _deviation(values[t, i], profile[:, at, i], level[:, i])
-                total += math.log1p(0.25 * z * z)
+                oddity = math.log1p(0.25 * z * z)
+                total += oddity
+                largest = max(largest, oddity)
                 count += 1
         share = 1.0
         if count > 0:
+            # Among few, the largest alone is no common state: it is for tier 1 to judge.
+            together = (total - largest * min(CHANCE / count, 1.0)) / (count + CHANCE)
             share = _unusual_share(total / count, window)
             mean = 0.0
             for k in range(fades.size):
-                window[2 + k] += fades[k] * (total / count - window[2 + k])
+                window[2 + k] += fades[k] * (together - window[2 + k])
                 mean += window[2 + k]
             unusual[t] = mean / fades.size
         for i in range(n_streams):
@@ -179,7 +187,9 @@ def _evidence(value: float, seen: float, recent: FloatArray) -> float:
         recent[0] = value
         return 0.0
     squared = (value - recent[0]) ** 2
-    evidence = squared / recent[1] if seen >= 20.0 and recent[1] > 0.0 else 0.0
+    evidence = 0.0
+    if seen >= 20.0 and recent[1] > 0.0:
+        evidence = min(squared / recent[1], LARGEST_EVIDENCE)
     recent[0] += EVIDENCE_RATE * (value - recent[0])
     recent[1] += max(EVIDENCE_LONG_RATE, 1.0 / (seen + 1.0)) * (squared - recent[1])
     return evidence

@@ -1,9 +1,11 @@
 """A voice for broken relationships: every value in its range, but not together.
 
-A heart rate at rest is ordinary and so is running; a heart rate at rest while running is not. Each
-stream's level is predicted from the other observed ones through the precision matrix of their
-exponentially weighted covariance, and the residual is what counts, held against the stream's own
-tail of residuals.
+A heart rate at rest is ordinary and so is running; a heart rate at rest while running is not. What
+is related here are innovations, the deviations of all streams from their own forecasts: streams
+that belong together move together. Each one is predicted from those of the other observed streams
+through the precision matrix of their exponentially weighted covariance, and the residual is what
+counts, held against the stream's own tail of residuals. What has been off for hours is expected by
+its forecast and says nothing here.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ CROSS_STREAM_ONLY_CONFIDENCE = 0.3
 #: Larger p-values are combined as this, so that no stream outvotes another by being very ordinary.
 ORDINARY_P = 0.5
 #: The window's p-value at which its score is 0.70, the limit of an anomaly.
-ANOMALY_P = 0.005
+ANOMALY_P = 0.004
 #: Scores of windows are ``1 - p ** WINDOW_EXPONENT``.
 WINDOW_EXPONENT = float(np.log(0.3) / np.log(ANOMALY_P))
 
@@ -38,7 +38,7 @@ def window_score_of_p(p: FloatArray) -> FloatArray:
 
     Examples
     --------
-    >>> window_score_of_p(np.array([1.0, 0.005, 1e-6])).round(2).tolist()
+    >>> window_score_of_p(np.array([1.0, 0.004, 1e-6])).round(2).tolist()
     [0.0, 0.7, 0.96]
     """
     return np.asarray(1.0 - np.power(np.clip(p, SMALLEST_P, 1.0), WINDOW_EXPONENT))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from anomaly_assets.detection.compiled import compiled
-from anomaly_assets.detection.scoring import SMALLEST_P
 from anomaly_assets.streams.windows import WINDOWS_PER_DAY, BoolArray, FloatArray, IntArray
 
 #: Longer runs of silence count as this long: four hours.
@@ -27,12 +26,14 @@ STEEPEST_RATIO = 0.3
 LARGEST_GROWTH = 1.25
 #: Windows with a companion before anything is said.
 MIN_WINDOWS = 100.0
+#: No silence is less likely than this.
+SMALLEST_P = 1e-12
 
 
 class CompanionSilence:
     """How unusual it is that one thing is silent for so long while another one speaks.
 
-    For each pair of a row (a group, or a group's activity) and a companion (another group), waking
+    For each pair of a row (all together, a group, or a group's activity) and a companion, waking
     windows in which the row is silent and the companion is there are counted in a run that ends
     when the row speaks again; windows without the companion neither lengthen nor end it. The
     p-value of a run's present length is the share of the windows with that companion that lay as
@@ -40,16 +41,14 @@ class CompanionSilence:
 
     Parameters
     ----------
-    group_of_row
-        Group of each row; a row's own group is no companion of it. Shape ``(n_rows,)``.
-    n_groups
-        Number of groups.
+    companions_of_row
+        Which companions each row has (bool), shape ``(n_rows, n_companions)``.
 
     Examples
     --------
     Group 1 has always been there when group 0 was:
 
-    >>> silence = CompanionSilence(np.array([0, 1]), 2)
+    >>> silence = CompanionSilence(np.array([[False, True], [True, False]]))
     >>> there = np.ones((1006, 2), dtype=bool)
     >>> there[1000:, 1] = False
     >>> p = silence.process(there, there, np.ones(1006, dtype=bool))
@@ -57,9 +56,9 @@ class CompanionSilence:
     (True, True)
     """
 
-    def __init__(self, group_of_row: IntArray, n_groups: int) -> None:
-        shape = (group_of_row.size, n_groups)
-        self._group_of_row = group_of_row
+    def __init__(self, companions_of_row: BoolArray) -> None:
+        shape = companions_of_row.shape
+        self._companions_of_row = companions_of_row
         self._run = np.zeros(shape, dtype=np.int64)
         self._longest = np.zeros(shape)
         self._windows = np.zeros(shape)
@@ -74,7 +73,7 @@ class CompanionSilence:
         present
             Whether each row speaks, shape ``(n_windows, n_rows)``.
         companions
-            Whether each group is there, shape ``(n_windows, n_groups)``.
+            Whether each companion is there, shape ``(n_windows, n_companions)``.
         waking
             Whether the window counts, shape ``(n_windows,)``.
 
@@ -85,7 +84,7 @@ class CompanionSilence:
             ``(n_windows, n_rows)``; 1 where nothing is silent or too little is known.
         """
         p = np.ones(present.shape)
-        known = (self._group_of_row, self._run, self._longest, self._windows, self._depths)
+        known = (self._companions_of_row, self._run, self._longest, self._windows, self._depths)
         _process(present, companions, waking, *known, p)
         return p
 
@@ -116,7 +115,7 @@ def _process(
     present: BoolArray,
     companions: BoolArray,
     waking: BoolArray,
-    group_of_row: IntArray,
+    companions_of_row: BoolArray,
     run: IntArray,
     longest: FloatArray,
     windows: FloatArray,
@@ -124,31 +123,28 @@ def _process(
     p: FloatArray,
 ) -> None:
     """Judge and learn every pair of a row and a companion in every window."""
-    n_rows, n_groups = run.shape
+    n_rows, n_companions = run.shape
     for t in range(len(present)):
         if not waking[t]:
             continue
         for row in range(n_rows):
-            smallest = 1.0
-            for group in range(n_groups):
-                if group == group_of_row[row] or not companions[t, group]:
+            smallest, asked = 1.0, 0
+            for other in range(n_companions):
+                asked += companions_of_row[row, other]
+                if not (companions_of_row[row, other] and companions[t, other]):
                     continue
-                pair = depths[row, group]
-                windows[row, group] += 1.0
-                if windows[row, group] >= MOST_WINDOWS:
-                    windows[row, group] *= 0.5
+                pair = depths[row, other]
+                windows[row, other] += 1.0
+                if windows[row, other] >= MOST_WINDOWS:
+                    windows[row, other] *= 0.5
                     pair *= 0.5
                 if present[t, row]:
-                    if run[row, group] > 0:
-                        longest[row, group] = _learn_run(
-                            run[row, group], longest[row, group], pair
-                        )
-                        run[row, group] = 0
+                    if run[row, other] > 0:
+                        longest[row, other] = _learn_run(run[row, other], longest[row, other], pair)
+                        run[row, other] = 0
                     continue
-                run[row, group] = min(run[row, group] + 1, LONGEST)
-                if windows[row, group] >= MIN_WINDOWS:
-                    one = _p_of_run(
-                        run[row, group], longest[row, group], windows[row, group], pair
-                    )
+                run[row, other] = min(run[row, other] + 1, LONGEST)
+                if windows[row, other] >= MIN_WINDOWS:
+                    one = _p_of_run(run[row, other], longest[row, other], windows[row, other], pair)
                     smallest = min(smallest, one)
-            p[t, row] = max(min(smallest * max(n_groups - 1, 1), 1.0), SMALLEST_P)
+            p[t, row] = max(min(smallest * max(asked, 1), 1.0), SMALLEST_P)

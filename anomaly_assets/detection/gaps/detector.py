@@ -9,6 +9,7 @@ import numpy as np
 from anomaly_assets.detection.compiled import compiled
 from anomaly_assets.detection.gaps.availability import AvailabilityModel, surprise_minus_entropy
 from anomaly_assets.detection.gaps.calibration import HourlyCalibrator
+from anomaly_assets.detection.gaps.companions import CompanionSilence
 from anomaly_assets.detection.gaps.layout import BitLayout
 from anomaly_assets.detection.gaps.patterns import PatternFrequency
 from anomaly_assets.detection.gaps.preparation import PreparedWindows, WindowPreparation
@@ -19,7 +20,13 @@ from anomaly_assets.detection.scoring import cauchy_combination, p_of_score, sco
 from anomaly_assets.errors import InputError
 from anomaly_assets.streams.catalogue import Catalogue
 from anomaly_assets.streams.contexts import CONTEXT_NAMES
-from anomaly_assets.streams.windows import WINDOWS_PER_DAY, FloatArray, IntArray, WindowBlock
+from anomaly_assets.streams.windows import (
+    WINDOWS_PER_DAY,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    WindowBlock,
+)
 
 #: A window is flagged above this score.
 FLAGGED_ABOVE = 0.7
@@ -37,6 +44,10 @@ MEAN_WINDOWS = 6
 MEAN_GAIN = 3.0
 #: Windows prepared at once, which bounds the memory of long ranges; results do not depend on it.
 _PREPARED = WINDOWS_PER_DAY
+#: Weight of a silence amid companions beside the calibrated channels' 1. It has no calibration
+#: of its own: a window among thousands must be far out before it counts.
+COMPANION_WEIGHT = 0.006
+_WITH_COMPANIONS = np.array([1.0, COMPANION_WEIGHT])
 _SLEEP = CONTEXT_NAMES.index("sleep_hours")
 
 
@@ -56,10 +67,12 @@ class GapDetector:
     of
        single zero-suppressed streams.
 
-    Every channel becomes a p-value by its rank among past hours (:class:`HourlyCalibrator`), yet
+    These channels become p-values by their rank among past hours (:class:`HourlyCalibrator`), yet
     never smaller than the model itself allows: ``n exp(-surprise)`` for `n` streams, so that in
     ever complete data a first missing reading is no sensation. Groups, and all together, are Cauchy
-    combinations of their channels.
+    combinations of their channels. What is silent although its companions speak
+    (:class:`CompanionSilence`) is combined with them at a small weight, uncalibrated: outages that
+    have been seen before stay outages.
 
     A stream never observed takes no part, nor does one missing for over 7 days until it returns.
 
@@ -76,7 +89,7 @@ class GapDetector:
     Association 115(529).
     """
 
-    version: int = 1
+    version: int = 2
 
     def __init__(self, catalogue: Catalogue, *, hours: int = 336) -> None:
         self._layout = layout = BitLayout.of(catalogue)
@@ -86,6 +99,7 @@ class GapDetector:
         n_active = layout.n_bits - layout.n_streams
         self._survival = GapSurvival(1 + layout.n_segments + n_active)
         self._patterns = PatternFrequency()
+        self._companions = CompanionSilence(_companions(layout))
         # Channels are sums of surprises, their means over 6 windows, and ages. Sums are voice 1 of
         # all streams, voice 2 of all streams, voice 1 of each segment, voice 2 of each of
         # availability.
@@ -180,11 +194,13 @@ class GapDetector:
         layout = self._layout
         excess = np.empty((len(ready.cell), layout.n_bits + layout.n_streams))
         n_behind = np.take(ready.n_known, self._row, axis=1)
+        silent = self._silences(ready)
         for t, (cell, context) in enumerate(zip(ready.cell, ready.context, strict=True)):
             surprises = self._surprises(ready, t, n_behind[t], excess[t])
             p = self._calibrator.p(surprises)
             _bound(surprises, n_behind[t], self._gain, p)
-            groups[t] = cauchy_combination(p, self._weights)
+            both = np.stack([cauchy_combination(p, self._weights), silent[t]], axis=1)
+            groups[t] = cauchy_combination(np.minimum(both, LARGEST_P), _WITH_COMPANIONS)
             frequency[t] = self._patterns.frequency(context, ready.patterns[t])
             # NaN, before anything was observed, compares as not flagged.
             outcomes = ready.outcomes[t]
@@ -197,6 +213,29 @@ class GapDetector:
             if ready.refresh[t]:
                 self._survival.refresh()
         surprise[:] = np.where(ready.seen, layout.by_stream(excess), np.nan)
+
+    def _silences(self, ready: PreparedWindows) -> FloatArray:
+        """Return the p-values of silences amid companions, of each group and of the whole."""
+        layout = self._layout
+        rows = slice(0, 1 + layout.n_segments)
+        present, alive = ready.present[:, rows].copy(), ready.alive[:, rows]
+        # What is filled with zeros says nothing about the device that sends it.
+        steady = ready.bits[:, : layout.n_streams] * layout.steady
+        counts = np.add.reduceat(steady, layout.starts[: layout.n_available_segments], axis=1)
+        present[:, 1 : 1 + layout.n_available_segments] = counts > 0.0
+        companions = np.zeros((len(present), layout.n_groups + 1), dtype=np.bool_)
+        n_available = layout.n_available_segments
+        available = present[:, 1 : 1 + n_available]
+        companions[:, layout.group_of_segment[:n_available]] = available
+        # Time goes on whatever is silent: the companion of everything together.
+        companions[:, -1] = True
+        waking = np.array(ready.context) != _SLEEP
+        by_row = self._companions.process(present | ~alive, companions, waking)
+        p = np.ones((len(present), layout.n_groups + 1))
+        for segment, group in enumerate(layout.group_of_segment.tolist()):
+            np.minimum(p[:, group], by_row[:, 1 + segment], out=p[:, group])
+        p[:, -1] = by_row.min(axis=1)
+        return p
 
     def _surprises(
         self, ready: PreparedWindows, t: int, n_behind: FloatArray, excess: FloatArray
@@ -219,6 +258,15 @@ class GapDetector:
         _take_worst(ages, layout.active_starts, *segments, surprises[first:])
         surprises[np.isnan(n_behind)] = np.nan
         return surprises
+
+
+def _companions(layout: BitLayout) -> BoolArray:
+    """Return the companions of all together (time alone) and of each segment (other groups)."""
+    companions = np.ones((1 + layout.n_segments, layout.n_groups + 1), dtype=np.bool_)
+    companions[0, :-1] = False
+    companions[1:, -1] = False
+    companions[np.arange(1, 1 + layout.n_segments), layout.group_of_segment] = False
+    return companions
 
 
 @compiled

@@ -39,6 +39,9 @@ class BitLayout:
         Availability bit of each activity bit's stream.
     active_starts
         First bit of each segment of activity, counted from the first activity bit.
+    steady
+        By availability bit: 1 where the stream has readings by itself, 0 where it is filled with
+        zeros and its group has one that is not.
     """
 
     n_groups: int
@@ -49,6 +52,7 @@ class BitLayout:
     n_available_segments: int
     active_bits: IntArray
     active_starts: IntArray
+    steady: FloatArray
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> BitLayout:
@@ -68,6 +72,7 @@ class BitLayout:
             n_available_segments=groups.size,
             active_bits=np.flatnonzero(suppressed[order]),
             active_starts=active_starts.astype(np.int64),
+            steady=_steady(suppressed[order], starts),
         )
 
     @property
@@ -122,3 +127,10 @@ def _counts(bits: BoolArray, starts: IntArray, end: int) -> IntArray:
             for i in range(starts[k], starts[k + 1] if k + 1 < starts.size else end):
                 counts[t, k] += bits[t, i]
     return counts
+
+
+def _steady(suppressed: BoolArray, starts: IntArray) -> FloatArray:
+    """Return 0 for the zero-suppressed streams of segments that have other streams too."""
+    segment = np.searchsorted(starts, np.arange(suppressed.size), side="right") - 1
+    mixed = ~np.logical_and.reduceat(suppressed, starts)
+    return np.where(suppressed & mixed[segment], 0.0, 1.0)

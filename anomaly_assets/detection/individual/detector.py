@@ -77,7 +77,7 @@ class IndividualDetector:
     True
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, catalogue: Catalogue) -> None:
         kinds = [_kind(stream) for stream in catalogue.streams]

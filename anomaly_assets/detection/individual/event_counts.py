@@ -24,7 +24,7 @@ SMALLEST_SPREAD = 1.0
 LARGEST_LEARNT = 5.0
 #: The unit of the tail beyond the largest known excess is the spread, and at least this share of
 #: that excess: what has bursts has larger ones.
-TAIL_SHARE = 0.35
+TAIL_SHARE = 0.7
 #: An excess is learnt as at most this many units beyond the largest known.
 LARGEST_STEP = 2.0
 #: Index of the generalised Pareto tail beyond the largest known excess.

@@ -67,6 +67,12 @@ _APART = (16 * 60, 21 * 60)
 _AHEAD = 6 * 60
 #: A device must have been there this long before it can be missed.
 _SETTLED = 60
+#: A watch comes off for a shower and a phone lies switched off in the evening: a single device that
+#: is away for less is no fault anybody could tell from life.
+_NATURAL_ABSENCE = 60
+#: Groups with something to say at any time. Nobody uses a phone all the time: an outage of
+#: `interaction` is what its owner does every day.
+OUTAGE_GROUPS = tuple(group for group in GROUP_IDS if group != "interaction")
 _BOTH = (Device.WATCH, Device.PHONE)
 
 
@@ -297,7 +303,8 @@ class _Planner:
         self, kind: FaultKind, begin: int, stop: int, choices: tuple[float, ...]
     ) -> Fault | None:
         target = self._target(SPIKE_STREAMS, begin, stop)
-        if target is None or not self._placement.allows(begin, stop, _BOTH):
+        # After a night without readings the first one is news whatever it says.
+        if target is None or not self._placement.allows(max(begin - _SETTLED, 0), stop, _BOTH):
             return None
         sigmas = self._draw(choices)
         size = sigmas * short_term_change(target, self._clean[target])
@@ -319,20 +326,21 @@ class _Planner:
 
     def _group_outage(self, begin: int) -> Fault | None:
         stop = begin + self._minutes(self._strengths.outage_minutes)
-        group = GROUP_IDS[int(self._rng.integers(len(GROUP_IDS)))]
-        # Nobody uses a phone much during sport.
-        busy = not (self._life.state[begin:stop] == State.SPORT).any()
-        if not self._awake(begin, stop) or not (busy or group != "interaction"):
+        group = OUTAGE_GROUPS[int(self._rng.integers(len(OUTAGE_GROUPS)))]
+        if not self._awake(begin, stop):
             return None
         fault = self._placement.fault(FaultKind.GROUP_OUTAGE, begin, stop - begin, group, 1.0)
         return fault if self._seen(fault) else None
 
     def _device_down(self, begin: int) -> Fault | None:
-        stop = begin + self._minutes(self._strengths.down_minutes)
-        if not self._awake(begin, stop):
-            return None
         # Half of the time everything; else one of the two devices.
         target = ("", "", str(Device.WATCH), str(Device.PHONE))[int(self._rng.integers(4))]
+        minutes = self._minutes(self._strengths.down_minutes)
+        if target:
+            minutes = max(minutes, _NATURAL_ABSENCE)
+        stop = begin + minutes
+        if not self._awake(begin, stop):
+            return None
         fault = self._placement.fault(FaultKind.DEVICE_DOWN, begin, stop - begin, target, 1.0)
         return fault if self._seen(fault) else None
 

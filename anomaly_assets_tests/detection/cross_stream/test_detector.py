@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from anomaly_assets.detection.cross_stream.detector import CrossStreamDetector
+from anomaly_assets.detection.cross_stream.detector import VOICES, CrossStreamDetector
 from anomaly_assets.detection.gaps.detector import GapDetector
 from anomaly_assets.detection.individual.detector import IndividualDetector
 from anomaly_assets.detection.results import CrossStreamScores
@@ -87,17 +87,17 @@ def test_clean_days_rarely_score_high(seed: int) -> None:
 
 def test_the_gap_voice_alone_can_call_a_window_odd() -> None:
     """A gap score of 0.8, a p-value of 0.003 among hours, makes tier 2 anomalous; an ordinary one
-    does not.
+    makes it no more so than an unknown one.
     """
     values = simulate(N, 3, 0)
     scores = {}
-    for name, gap in (("odd", 0.8), ("ordinary", 0.1)):
+    for name, gap in (("odd", 0.8), ("ordinary", 0.1), ("unknown", np.nan)):
         given = np.full(len(values), np.nan)
         given[-1] = gap
         detector = CrossStreamDetector(catalogue(N))
         scores[name] = detector.process(block_of(values), tier_1(values), gaps(given)).score[-1]
     assert scores["odd"] > 0.7
-    assert scores["ordinary"] < 0.5
+    assert scores["ordinary"] <= scores["unknown"] < scores["odd"]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def test_a_broken_relationship_is_found_with_every_value_in_range(
     trained: Trained,
 ) -> None:
     """Three streams at rest while the nine others that follow the same activity are not: tier 2 is
-    anomalous, and relationships further off than in any window of five clean days.
+    anomalous, and relationships further off than in 99 of 100 windows of five clean days.
     """
 
     def change(values: np.ndarray, spread: np.ndarray) -> None:
@@ -160,7 +160,8 @@ def test_a_broken_relationship_is_found_with_every_value_in_range(
         values[:8, [3, 9, 15]] = 60 + 2 * rng.standard_normal((8, 3))
 
     result = after(trained, change, 8)
-    assert result.voices["relationships"].max() > trained.scores.voices["relationships"][288:].max()
+    usual = trained.scores.voices["relationships"][288:]
+    assert result.voices["relationships"].max() > np.quantile(usual, 0.99)
     assert result.score.max() > 0.7
 
 
@@ -183,23 +184,68 @@ def test_a_group_outage_is_found_without_the_gap_voice(trained: Trained) -> None
     assert after(trained, change, 24).voices["half_space_trees"].max() > 0.7
 
 
-def test_a_lasting_shift_is_normal_again_within_an_hour(trained: Trained) -> None:
-    """A large shift of everything is found at once, and hardly ever flagged after 12 windows."""
+def test_a_lasting_shift_of_everything_stays_found_while_it_lasts(trained: Trained) -> None:
+    """A large shift of everything is found at once, and is still flagged six hours later."""
 
     def change(values: np.ndarray, spread: np.ndarray) -> None:
         values += 5 * spread
 
     score = after(trained, change, 72).score
     assert score[:3].max() > 0.85
-    assert (score[12:] > 0.7).mean() < 0.06
+    assert (score[12:] > 0.7).mean() > 0.95
+
+
+def test_a_lasting_shift_of_one_stream_is_normal_again(trained: Trained) -> None:
+    """One stream of 36 at a new level is no unusual state: the level voice says no more of it, from
+    the second hour on, than in the worst windows of clean days.
+    """
+
+    def change(values: np.ndarray, spread: np.ndarray) -> None:
+        values[:, 5] += 5 * spread[5]
+
+    levels = after(trained, change, 72).voices["levels"]
+    assert levels[12:].max() <= np.nanmax(trained.scores.voices["levels"][288:])
+
+
+def test_voices_are_those_that_are_named(trained: Trained) -> None:
+    """Each has a score a window; each speaks within the first hours."""
+    voices = trained.scores.voices
+    assert tuple(voices) == VOICES
+    assert "deviations" not in voices
+    for name, voice in voices.items():
+        assert voice.shape == (TRAINED,), name
+        assert np.isfinite(voice[60:]).all(), name
+
+
+def test_evidence_is_known_where_a_stream_is(trained: Trained) -> None:
+    """It is NaN where the stream is missing and at least 0 elsewhere."""
+    evidence = trained.scores.evidence
+    assert evidence is not None
+    np.testing.assert_array_equal(np.isnan(evidence), np.isnan(trained.values[:TRAINED]))
+    assert (evidence[~np.isnan(evidence)] >= 0.0).all()
+
+
+def test_infinite_deviations_of_tier_1_are_unknown() -> None:
+    """They are treated as missing by the relationships, without a warning."""
+    values = simulate(6, 1, 0)
+    individual, known = tier_1(values), tier_1(values)
+    individual.deviation[100:110, :3] = np.inf
+    known.deviation[100:110, :3] = np.nan
+    voices = []
+    for given_scores in (individual, known):
+        detector = CrossStreamDetector(catalogue(6))
+        result = detector.process(block_of(values), given_scores, clean_gaps(len(values), 0))
+        assert np.isfinite(result.score[2:]).all()
+        voices.append(result.voices["relationships"])
+    np.testing.assert_array_equal(voices[0], voices[1])
 
 
 def test_state_is_small() -> None:
-    """The pickled state of 36 streams is below 150 kB."""
+    """The pickled state of 36 streams is below 200 kB."""
     detector = CrossStreamDetector(catalogue(N))
     values = simulate(N, 3, 0)
     detector.process(block_of(values), tier_1(values), clean_gaps(len(values), 0))
-    assert len(pickle.dumps(detector)) < 150_000
+    assert len(pickle.dumps(detector)) < 200_000
 
 
 def test_arrays_that_do_not_belong_together_are_refused() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from anomaly_assets.detection.ensemble.health_aware import (
+    ANOMALY_P,
     EnsembleMethod,
     HealthAwareEnsemble,
     window_score_of_p,
@@ -106,8 +107,9 @@ def test_windows_are_combined_one_by_one() -> None:
 
 
 def test_window_scores_have_a_stricter_scale() -> None:
-    """0.7 is a p-value of 0.005 for a window, of 0.0136 for a stream."""
-    assert window_score_of_p(np.array([0.005]))[0] == pytest.approx(0.7)
+    """0.7 is a smaller p-value for a window than for a stream, where it is 0.0136."""
+    assert window_score_of_p(np.array([ANOMALY_P]))[0] == pytest.approx(0.7)
+    assert ANOMALY_P < 0.0136
     assert score_of_p(np.array([0.0136]))[0] == pytest.approx(0.7, abs=0.005)
 
 

@@ -24,7 +24,7 @@ from anomaly_assets.evaluation.simulator import (
 from anomaly_assets.evaluation.simulator.faults import witnesses_of
 from anomaly_assets.evaluation.simulator.sensors import STREAM_IDS, streams_of_group
 from anomaly_assets.evaluation.simulator.simulation import DEFAULT_START
-from anomaly_assets.evaluation.simulator.testbed import FLAT_STREAMS, SPIKE_STREAMS
+from anomaly_assets.evaluation.simulator.testbed import FLAT_STREAMS, OUTAGE_GROUPS, SPIKE_STREAMS
 from anomaly_assets.streams.loading import load_catalogue
 from anomaly_assets.streams.windows import WINDOWS_PER_DAY
 
@@ -73,7 +73,7 @@ def test_targets_vary() -> None:
     assert targets[FaultKind.SPIKE] <= set(SPIKE_STREAMS)
     assert len(targets[FaultKind.FLAT_LINE]) > 12
     assert targets[FaultKind.FLAT_LINE] <= set(FLAT_STREAMS)
-    assert len(targets[FaultKind.GROUP_OUTAGE]) == 6
+    assert targets[FaultKind.GROUP_OUTAGE] == set(OUTAGE_GROUPS)
     assert {f.target for f in faults if f.kind is FaultKind.DEVICE_DOWN} == {"", "watch", "phone"}
 
 
