@@ -1,4 +1,4 @@
-"""What each voice of tier 2 adds: simulated faults and labelled servers, each voice left out in turn.
+"""What each voice of tier 2 adds: simulated faults and servers, with each voice left out in turn.
 
 Nothing here is timed; `make bench NAME=window` says what the whole costs.
 """

@@ -7,18 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from anomaly_assets.detection.system import Detection, DetectionState, detect
 
 if TYPE_CHECKING:
     from anomaly_assets.evaluation.datasets import LabelledSeries
     from anomaly_assets.streams.windows import FloatArray
-
-#: A stream this far off (studentised) is as blamed as one can be.
-_MOST_DEVIATION = 10.0
-#: Windows; blame outlasts the window in which a stream was off, as faults do.
-_HALF_LIFE = 12.0
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,9 @@ class GapDetector:
             surprises = self._surprises(ready, t, n_behind[t], excess[t])
             p = self._calibrator.p(surprises)
             _bound(surprises, n_behind[t], self._gain, p)
-            both = np.stack([cauchy_combination(p, self._weights), silent[t]], axis=1)
+            ranked = cauchy_combination(p, self._weights)
+            # What was never observed is unknown, not ordinary.
+            both = np.stack([ranked, np.where(np.isnan(ranked), np.nan, silent[t])], axis=1)
             groups[t] = cauchy_combination(np.minimum(both, LARGEST_P), _WITH_COMPANIONS)
             frequency[t] = self._patterns.frequency(context, ready.patterns[t])
             # NaN, before anything was observed, compares as not flagged.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from anomaly_assets.errors import EvaluationError
 from anomaly_assets.evaluation.episodes import ALARM_THRESHOLD, Episode, group_episodes
 from anomaly_assets.streams.windows import WINDOW_SECONDS, BoolArray, FloatArray
 
@@ -63,7 +64,16 @@ def alarms_by_context(inside: BoolArray, scores: FloatArray, rows_per_day: int) 
     dict
         ``alarm_share_inside`` and ``alarm_share_outside`` (of the windows with a score) and
         ``alarms_a_day`` (episodes). Left out where there is nothing to divide by.
+
+    Raises
+    ------
+    EvaluationError
+        If the shapes differ.
     """
+    inside = np.asarray(inside, dtype=np.bool_)
+    if scores.ndim != 1 or inside.shape != scores.shape:
+        msg = f"contexts have shape {inside.shape} but scores {scores.shape}; give one a window"
+        raise EvaluationError(msg)
     known = np.isfinite(scores)
     alarm = scores > ALARM_THRESHOLD
     result = {

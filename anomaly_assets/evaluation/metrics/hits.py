@@ -17,6 +17,9 @@ from anomaly_assets.errors import EvaluationError
 from anomaly_assets.evaluation.recordings import LabelledSegment
 from anomaly_assets.streams.windows import FloatArray
 
+#: Evidence counts up to here.
+_LARGEST = 1e290
+
 
 def hit_rate(
     segments: Sequence[LabelledSegment],
@@ -49,10 +52,18 @@ def hit_rate(
     Raises
     ------
     EvaluationError
-        If a segment blames an unknown stream or holds no window, or the shapes do not fit.
+        If a segment blames an unknown stream or holds no window, the shapes do not fit, evidence is
+        infinite, or `percent` is less than 100.
     """
+    if percent < 100:
+        msg = f"HitRate@{percent}% is not defined; give 100 or more"
+        raise EvaluationError(msg)
     if evidence.ndim != 2 or evidence.shape[1] != len(streams):
         msg = f"evidence has shape {evidence.shape}, expected (n_windows, {len(streams)})"
+        raise EvaluationError(msg)
+    if np.isinf(evidence).any():
+        row = int(np.flatnonzero(np.isinf(evidence).any(axis=1))[0])
+        msg = f"row {row} has infinite evidence; give a finite one, or NaN where it is unknown"
         raise EvaluationError(msg)
     position = {name: number for number, name in enumerate(streams)}
     rates = []
@@ -68,7 +79,12 @@ def hit_rate(
         if not part.size:
             msg = f"the segment {segment.start} to {segment.end} holds no window with evidence"
             raise EvaluationError(msg)
-        order = np.argsort(-np.nan_to_num(part).mean(axis=0), kind="stable")
+        order = np.argsort(-_mean(part), kind="stable")
         first = order[: math.floor(percent * len(blamed) / 100)].tolist()
         rates.append(len({position[name] for name in blamed} & set(first)) / len(blamed))
     return float(np.mean(rates)) if rates else None
+
+
+def _mean(part: FloatArray) -> FloatArray:
+    """Return the mean evidence of each stream, unknown as 0, bounded so that its sum is finite."""
+    return np.asarray(np.clip(np.nan_to_num(part), -_LARGEST, _LARGEST).mean(axis=0))

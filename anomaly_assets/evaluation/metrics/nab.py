@@ -79,7 +79,7 @@ def nab_score(series: Sequence[NabSeries], scores: Sequence[FloatArray], thresho
     Raises
     ------
     EvaluationError
-        If there is no window at all, or files and scores do not fit.
+        If there is no window at all, files and scores do not fit, or a score is infinite.
     """
     files = _files(series, scores)
     gained = sum(file.gain(known(s) >= threshold) for file, s in zip(files, scores, strict=True))
@@ -116,7 +116,7 @@ def best_threshold(series: Sequence[NabSeries], scores: Sequence[FloatArray]) ->
     order = np.argsort(-threshold, kind="stable")
     threshold, gained = threshold[order], np.cumsum(step[order])
     # All rows of one score become alarms at once.
-    last = np.flatnonzero(np.diff(threshold, append=-np.inf))
+    last = np.flatnonzero(np.append(threshold[1:] != threshold[:-1], threshold.size > 0))
     if not last.size or gained[last].max() <= 0.0:
         return Threshold(float("inf"), 0.0)
     best = last[np.argmax(gained[last])]
@@ -177,6 +177,14 @@ def _files(series: Sequence[NabSeries], scores: Sequence[FloatArray]) -> list[_F
     if len(series) != len(scores):
         msg = f"{len(series)} files but {len(scores)} arrays of scores; give one for each file"
         raise EvaluationError(msg)
+    for one, s in zip(series, scores, strict=True):
+        if s.ndim != 1:
+            msg = f"{one.name}: scores have shape {s.shape}, expected (n_rows,)"
+            raise EvaluationError(msg)
+        if np.isinf(s).any():
+            row = int(np.flatnonzero(np.isinf(s))[0])
+            msg = f"{one.name}: row {row} has an infinite score; give a finite one, or NaN"
+            raise EvaluationError(msg)
     files = [_File(one.name, one.known, s.size) for one, s in zip(series, scores, strict=True)]
     if not any(file.n_windows for file in files):
         msg = "no file has a labelled window, so nothing can be found in them"

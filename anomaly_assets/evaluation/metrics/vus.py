@@ -79,12 +79,21 @@ def period(values: FloatArray) -> int:
     values
         Shape ``(n,)``.
 
+    Raises
+    ------
+    EvaluationError
+        If the values have another number of axes.
+
     Examples
     --------
     >>> period(np.sin(np.arange(1000) * 2 * np.pi / 50))
     50
     """
-    values = np.asarray(values, dtype=np.float64)[:_MOST_ROWS]
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1:
+        msg = f"values have shape {values.shape}, expected (n,); give one stream"
+        raise EvaluationError(msg)
+    values = values[:_MOST_ROWS]
     correlation = _autocorrelation(values)[_SHORTEST_LAG:]
     if correlation.size < 3 or not np.isfinite(correlation).all():
         return _FALLBACK_PERIOD
@@ -102,6 +111,8 @@ def _autocorrelation(values: FloatArray) -> FloatArray:
     """Return the autocorrelation at lags 0 to 400, as far as there are rows; NaN if constant."""
     if not values.size or not np.isfinite(values).all():
         return np.full(1, np.nan)
+    # By a power of two, which changes no digit: squares of the largest values must stay finite.
+    values = np.ldexp(values, -np.frexp(np.abs(values).max())[1])
     centred = values - values.mean()
     length = 1 << (2 * values.size + 1).bit_length()
     spectrum = np.fft.rfft(centred, length)
