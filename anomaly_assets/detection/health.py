@@ -264,7 +264,7 @@ def _follow(
 
 
 @compiled
-def _judge(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _judge(
     forecast_p: FloatArray,
     availability: FloatArray,
     missing: IntArray,

@@ -124,7 +124,7 @@ class RankCalibrator:
 
 
 @compiled
-def _rank(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _rank(
     values: FloatArray,
     learnt: FloatArray,
     seen: IntArray,
@@ -167,7 +167,7 @@ def _keep(values: FloatArray, learnt: FloatArray, seen: IntArray) -> None:
 
 
 @compiled
-def _estimate(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _estimate(
     learnt: FloatArray,
     seen: IntArray,
     minimum: int,

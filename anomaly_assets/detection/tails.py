@@ -135,7 +135,7 @@ _LOWEST_INDEX, _HIGHEST_INDEX = INDEX_BOUNDS
 
 
 @compiled
-def _tail_p(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _tail_p(
     t: FloatArray,
     prior: FloatArray,
     readings_before: IntArray,
@@ -169,7 +169,7 @@ def _tail_p(  # noqa: PLR0913, PLR0917 - arrays, no objects
             if learn:
                 faded = record[i] * (1.0 - 1.0 / RECORD_MEMORY)
                 beaten = min(size, LARGEST_RECORD_STEP * record[i])
-                record[i] = max(max(faded, beaten), THRESHOLD)
+                record[i] = max(faded, beaten, THRESHOLD)
                 fade = 1.0 - TAIL_RATE
                 sums[0, i] = sums[0, i] * fade + 1.0
                 sums[1, i] = sums[1, i] * fade + (1.0 if size > THRESHOLD else 0.0)

@@ -81,7 +81,7 @@ class RunningScale:
 
 
 @compiled
-def _scale(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _scale(
     x: FloatArray,
     seen: FloatArray,
     low: FloatArray,
@@ -103,7 +103,7 @@ def _scale(  # noqa: PLR0913, PLR0917 - arrays, no objects
 
 
 @compiled
-def _follow(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _follow(
     x: FloatArray,
     available: BoolArray,
     seen: FloatArray,
@@ -294,7 +294,7 @@ class FeatureExtractor:
 
 
 @compiled
-def _vectorise(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _vectorise(
     time: FloatArray,
     available: BoolArray,
     scaled: FloatArray,

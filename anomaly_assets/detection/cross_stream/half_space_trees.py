@@ -296,7 +296,7 @@ class TreeArrays:
 
 
 @compiled
-def _walk(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _walk(
     x: FloatArray,
     roots: IntArray,
     heights: IntArray,
@@ -321,7 +321,7 @@ def _walk(  # noqa: PLR0913, PLR0917 - arrays, no objects
 
 
 @compiled
-def _weigh(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _weigh(
     path: IntArray,
     heights: IntArray,
     detectors: IntArray,

@@ -25,6 +25,10 @@ VARIANCE_SHARE = 0.25**2
 #: Values are learnt up to this many standard deviations from their level, once a stream has been
 #: seen for a day: what lasts must not be learnt away.
 LARGEST_LEARNT = 4.0
+#: What goes on being winsorised for a day has come to stay: from then on the limit is doubled
+#: every 20 minutes, at most this often. What is not winsorised takes back as much.
+DOUBLINGS_A_DAY = 72.0
+MOST_DOUBLINGS = 300.0
 #: Deviations count up to here.
 LARGEST_DEVIATION = 200.0
 #: A window this many times as unusual as usual is learnt less, by the square of the excess, but at
@@ -74,10 +78,12 @@ class LevelModel:
         #: Mean, variance and number of values of each time of day, ``(3, BINS, n_streams)``.
         self._profile = np.zeros((3, BINS, n_streams))
         #: Mean, variance, number of values, and mean squared errors of the time of day's level and
-        #: of the one of all times, ``(5, n_streams)``.
-        self._level = np.zeros((5, n_streams))
-        #: Usual unusualness, number of windows, and the averages.
-        self._window = np.concatenate([[FIRST_USUAL, 0.0], np.zeros(len(AVERAGED_OVER))])
+        #: of the one of all times, days winsorised of late, ``(6, n_streams)``.
+        self._level = np.zeros((6, n_streams))
+        #: Usual unusualness, number of windows, days more unusual than it of late, and the averages.
+        self._window = np.concatenate([[FIRST_USUAL, 0.0, 0.0], np.zeros(len(AVERAGED_OVER))])
+        #: Hour of the last window.
+        self._hour = np.full(1, np.nan)
         #: Short-term level and long-term mean square of the distance from it, ``(2, n_streams)``.
         self._recent = np.zeros((2, n_streams))
 
@@ -104,17 +110,26 @@ class LevelModel:
         unusual = np.full(len(block), np.nan)
         evidence = np.full(values.shape, np.nan)
         bins = np.minimum(block.calendar.hour * (BINS / 24.0), BINS - 1).astype(np.int64)
+        days = self._days_passed(block.calendar.hour)
         known = (self._profile, self._level, self._window, self._recent)
-        _process(values, bins, _FADES, *known, unusual, evidence)
+        _process(values, bins, days, _FADES, *known, unusual, evidence)
         exponent = np.interp(unusual, *KNOTS)
         exponent += STEEPNESS * np.maximum(unusual - KNOTS[0, -1], 0.0)
         return np.power(10.0, np.minimum(exponent, MOST_ODDS)), evidence
+
+    def _days_passed(self, hour: FloatArray) -> FloatArray:
+        """Return the part of a local day that each window adds; clocks set back add none."""
+        steps = np.diff(hour, prepend=self._hour if hour.size else []) % 24.0
+        if hour.size:
+            self._hour = hour[-1:].copy()
+        return np.where(steps < 12.0, steps, 0.0) / 24.0
 
 
 @compiled
 def _process(
     values: FloatArray,
     bins: IntArray,
+    days: FloatArray,
     fades: FloatArray,
     profile: FloatArray,
     level: FloatArray,
@@ -141,16 +156,16 @@ def _process(
         if count > 0:
             # Among few, the largest alone is no common state: it is for tier 1 to judge.
             together = (total - largest * min(CHANCE / count, 1.0)) / (count + CHANCE)
-            share = _unusual_share(total / count, window)
+            share = _unusual_share(total / count, days[t], window)
             mean = 0.0
             for k in range(fades.size):
-                window[2 + k] += fades[k] * (together - window[2 + k])
-                mean += window[2 + k]
-            unusual[t] = mean / fades.size
+                window[3 + k] += fades[k] * (together - window[3 + k])
+                mean += window[3 + k]
+            unusual[t] = mean / fades.size * min(1.0, FIRST_USUAL / window[0])
         for i in range(n_streams):
             if not math.isnan(values[t, i]):
                 evidence[t, i] = _evidence(values[t, i], level[2, i], recent[:, i])
-                _learn(values[t, i], share, profile[:, at, i], level[:, i])
+                _learn(values[t, i], share, days[t], profile[:, at, i], level[:, i])
 
 
 @compiled
@@ -168,12 +183,16 @@ def _deviation(value: float, profile: FloatArray, level: FloatArray) -> float:
 
 
 @compiled
-def _unusual_share(unusual: float, window: FloatArray) -> float:
+def _unusual_share(unusual: float, passed: float, window: FloatArray) -> float:
     """Return at which share of the rate a window is to be learnt, and learn what is usual."""
     share = 1.0
     ratio = unusual / window[0]
-    if window[1] >= WINDOWS_PER_DAY and ratio > UNUSUAL:
-        share = max(LEAST_LEARNT, (UNUSUAL / ratio) ** 2)
+    if ratio <= UNUSUAL:
+        window[2] = max(window[2] - passed, 0.0)
+    elif window[1] >= WINDOWS_PER_DAY:
+        window[2] += passed
+        if window[2] <= 1.0:
+            share = max(LEAST_LEARNT, (UNUSUAL / ratio) ** 2)
     window[0] += max(USUAL_RATE, 1.0 / (window[1] + 20.0)) * share * (unusual - window[0])
     window[0] = max(window[0], 1e-3)
     window[1] += 1.0
@@ -196,7 +215,9 @@ def _evidence(value: float, seen: float, recent: FloatArray) -> float:
 
 
 @compiled
-def _learn(value: float, share: float, profile: FloatArray, level: FloatArray) -> None:
+def _learn(
+    value: float, share: float, passed: float, profile: FloatArray, level: FloatArray
+) -> None:
     """Move a stream's levels and variances, and the errors of both levels."""
     seen = level[2]
     level[2] += 1.0
@@ -205,6 +226,8 @@ def _learn(value: float, share: float, profile: FloatArray, level: FloatArray) -
         profile[2] = 1.0
         return
     old = seen >= WINDOWS_PER_DAY
+    lasting = level[5] - 1.0
+    widened = 2.0 ** min(DOUBLINGS_A_DAY * lasting, MOST_DOUBLINGS) if lasting > 0.0 else 1.0
     if seen >= 20.0 and profile[2] > 0.0:
         limit = LARGEST_LEARNT**2 * level[1]
         rate = max(_LEVEL_RATE, 1.0 / seen) * share
@@ -213,6 +236,11 @@ def _learn(value: float, share: float, profile: FloatArray, level: FloatArray) -
     seasonal = LARGEST_LEARNT * math.sqrt(profile[1] + VARIANCE_SHARE * level[1])
     # What has never varied has no scale yet: its first change gives it one.
     limit = LARGEST_LEARNT * math.sqrt(level[1]) if old and level[1] > 0.0 else math.inf
+    far = abs(value - level[0]) > limit
+    level[5] = level[5] + passed if far else max(level[5] - passed, 0.0)
+    limit *= widened
+    if lasting > 0.0:
+        share = 1.0
     rate = max(_LEVEL_RATE, 1.0 / (seen + 1.0)) * (share if old else 1.0)
     change = max(min(value - level[0], limit), -limit)
     level[0] += rate * change
@@ -223,6 +251,7 @@ def _learn(value: float, share: float, profile: FloatArray, level: FloatArray) -
         return
     change = value - profile[0]
     if seasonal > 0.0:
+        seasonal *= widened
         change = max(min(change, seasonal), -seasonal)
     rate = max(SEASONAL_RATE, 1.0 / profile[2]) * (share if profile[2] > 4.0 else 1.0)
     profile[0] += rate * change

@@ -39,7 +39,7 @@ def window_score_of_p(p: FloatArray) -> FloatArray:
     Examples
     --------
     >>> window_score_of_p(np.array([1.0, 0.004, 1e-6])).round(2).tolist()
-    [0.0, 0.7, 0.96]
+    [0.0, 0.7, 0.95]
     """
     return np.asarray(1.0 - np.power(np.clip(p, SMALLEST_P, 1.0), WINDOW_EXPONENT))
 

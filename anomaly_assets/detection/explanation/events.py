@@ -156,7 +156,7 @@ def decrease_event(stream: Stream) -> str:
     return stream.decrease_event or f"{stream.id}_decrease"
 
 
-def minute_means(  # noqa: PLR0913, PLR0917 - three journal columns, then the matrix they go into
+def minute_means(
     streams: IntArray,
     times: IntArray,
     values: FloatArray,

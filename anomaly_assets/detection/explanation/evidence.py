@@ -148,7 +148,7 @@ class WindowEvidence:
         return self.window_start + WINDOW_SECONDS
 
     @classmethod
-    def from_results(  # noqa: PLR0913 - one argument for each tier, and the three things around them
+    def from_results(
         cls,
         block: WindowBlock,
         row: int,

@@ -17,6 +17,8 @@ LONGEST = 48
 MOST_WINDOWS = 56.0 * WINDOWS_PER_DAY
 #: Runs longer than the longest known are expected as if this many of all windows had lain in one.
 UNSEEN = 0.5
+#: It is twice that once this many windows are known, and more before: a first week knows no other.
+YOUNG = 5.0 * WINDOWS_PER_DAY
 #: How fast they become less likely: by this power of their length over the longest known...
 STEEPNESS = 5.0
 #: ... and at most by this factor with every further window.
@@ -25,7 +27,7 @@ STEEPEST_RATIO = 0.3
 #: fault must not excuse the next.
 LARGEST_GROWTH = 1.25
 #: Windows with a companion before anything is said.
-MIN_WINDOWS = 100.0
+MIN_WINDOWS = 3.0 * WINDOWS_PER_DAY
 #: No silence is less likely than this.
 SMALLEST_P = 1e-12
 
@@ -97,7 +99,7 @@ def _p_of_run(run: int, longest: float, windows: float, depths: FloatArray) -> f
         deeper += depths[depth]
     ratio = max(run / max(longest, 1.0), 1.0)
     beyond = max(run - max(longest, 1.0), 0.0)
-    tail = UNSEEN * max(ratio**-STEEPNESS, STEEPEST_RATIO**beyond)
+    tail = UNSEEN * (1.0 + (YOUNG / windows) ** 2) * max(ratio**-STEEPNESS, STEEPEST_RATIO**beyond)
     return min((deeper + tail) / (windows + 1.0), 1.0)
 
 

@@ -272,7 +272,7 @@ def _companions(layout: BitLayout) -> BoolArray:
 
 
 @compiled
-def _sum_up(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _sum_up(
     excess: FloatArray,
     starts: IntArray,
     n_segments: int,

@@ -203,7 +203,7 @@ class _Lessons:
 
 
 @compiled
-def _fill(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _fill(
     bits: BoolArray,
     missing: IntArray,
     active_bits: IntArray,

@@ -116,7 +116,7 @@ class GapSurvival:
 
 
 @compiled
-def _update(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _update(
     context: int,
     present: BoolArray,
     alive: BoolArray,

@@ -74,7 +74,7 @@ class ResidualVariance:
 
 
 @compiled
-def _run(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _run(
     value: FloatArray,
     previous: FloatArray,
     observed: BoolArray,

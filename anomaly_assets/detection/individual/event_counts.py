@@ -107,7 +107,7 @@ class EventCounts:
 
 
 @compiled
-def _run(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _run(
     value: FloatArray,
     observed: BoolArray,
     readings_before: IntArray,

@@ -92,7 +92,7 @@ class FlatLines:
 
 
 @compiled
-def _run(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _run(
     value: FloatArray,
     previous: FloatArray,
     observed: BoolArray,
@@ -136,7 +136,7 @@ def _run(  # noqa: PLR0913, PLR0917 - arrays, no objects
 
 
 @compiled
-def _learn(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _learn(
     i: int,
     completed: int,
     history: Int16Array,

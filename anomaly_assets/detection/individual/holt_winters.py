@@ -51,7 +51,7 @@ class HoltWintersArray:
 
 
 @compiled
-def _run(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _run(
     value: FloatArray,
     observed: BoolArray,
     readings_before: IntArray,

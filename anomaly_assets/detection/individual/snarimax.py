@@ -62,7 +62,7 @@ class SnarimaxArray:
 
 
 @compiled
-def _run(  # noqa: PLR0913, PLR0917 - arrays, no objects
+def _run(
     value: FloatArray,
     previous: FloatArray,
     observed: BoolArray,

@@ -23,7 +23,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from anomaly_assets.errors import EvaluationError
-from anomaly_assets.evaluation.metrics.checks import known
 from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
 #: Standard profile.
@@ -67,7 +66,7 @@ def nab_score(series: Sequence[NabSeries], scores: Sequence[FloatArray], thresho
     series
         The files.
     scores
-        Of each file, shape ``(n_rows,)``; NaN ranks lowest.
+        Of each file, shape ``(n_rows,)``; NaN is never an alarm.
     threshold
         Scores that reach it are alarms.
 
@@ -82,7 +81,7 @@ def nab_score(series: Sequence[NabSeries], scores: Sequence[FloatArray], thresho
         If there is no window at all, files and scores do not fit, or a score is infinite.
     """
     files = _files(series, scores)
-    gained = sum(file.gain(known(s) >= threshold) for file, s in zip(files, scores, strict=True))
+    gained = sum(file.gain(s >= threshold) for file, s in zip(files, scores, strict=True))
     return _scaled(gained, files)
 
 
@@ -104,14 +103,14 @@ def best_threshold(series: Sequence[NabSeries], scores: Sequence[FloatArray]) ->
     files = _files(series, scores)
     at, steps = [], []
     for file, of_file in zip(files, scores, strict=True):
-        ranked = known(of_file)
         for rows in file.parts():
-            order = rows[np.argsort(-ranked[rows], kind="stable")]
+            known = rows[~np.isnan(of_file[rows])]
+            order = known[np.argsort(-of_file[known], kind="stable")]
             total = file.reward[order]
             inside = bool(file.window[order[0]] >= 0) if order.size else False
             gain = np.maximum.accumulate(total) + _MISSED_COST if inside else np.cumsum(total)
             steps.append(np.diff(gain, prepend=0.0))
-            at.append(ranked[order])
+            at.append(of_file[order])
     threshold, step = np.concatenate(at), np.concatenate(steps)
     order = np.argsort(-threshold, kind="stable")
     threshold, gained = threshold[order], np.cumsum(step[order])

