@@ -318,12 +318,12 @@ def _whole(subject: str) -> Results:
 
 def eventful() -> np.ndarray:
     """Return windows in which levels, evidence and companions all have something to say."""
-    values = np.random.default_rng(5).standard_normal((640, 9))
-    values[:320, 3] = 7.0
-    values[200:230, [2, 3, 6, 7]] = np.nan
-    values[300:310] = np.nan
-    values[400:460] += 4.0
-    values[500:524, [0, 1, 4, 5, 8]] = np.nan
+    values = np.random.default_rng(5).standard_normal((1300, 9))
+    values[:980, 3] = 7.0
+    values[880:910, [2, 3, 6, 7]] = np.nan
+    values[960:970] = np.nan
+    values[1060:1120] += 4.0
+    values[1160:1184, [0, 1, 4, 5, 8]] = np.nan
     values[np.random.default_rng(6).random(values.shape) < 0.02] = np.nan
     return values
 
@@ -346,9 +346,9 @@ def _eventful(subject: str) -> Results:
 def test_states_that_last_are_heard() -> None:
     """The series of the test before is no empty one: its outages are gaps, its shift a level."""
     gaps, levels = _eventful("Gaps")["score"], _eventful("CrossStream")["voices.levels"]
-    assert (gaps[212:230] > 0.7).all()
-    assert (gaps[515:524] > 0.7).all()
-    assert levels[410:460].min() > np.nanmax(levels[350:400])
+    assert (gaps[892:910] > 0.7).all()
+    assert (gaps[1175:1184] > 0.7).all()
+    assert levels[1070:1120].min() > np.nanmax(levels[1010:1060])
 
 
 @pytest.mark.parametrize(("subject", "name"), [("CrossStream", ""), ("System", "cross_stream.")])

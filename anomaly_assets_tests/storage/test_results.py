@@ -68,6 +68,8 @@ def same(left: Any, right: Any) -> bool:
                 np.where(np.isnan(right), np.nan, right),
             )
         return left.dtype == right.dtype and left.tobytes() == right.tobytes()
+    if left is None:
+        return right is None
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(same(left[k], right[k]) for k in left)
     return all(same(getattr(left, f.name), getattr(right, f.name)) for f in fields(left))

@@ -80,7 +80,7 @@ class LevelModel:
         #: Mean, variance, number of values, and mean squared errors of the time of day's level and
         #: of the one of all times, days winsorised of late, ``(6, n_streams)``.
         self._level = np.zeros((6, n_streams))
-        #: Usual unusualness, number of windows, days more unusual than it of late, and the averages.
+        #: Usual unusualness, number of windows, days more unusual than usual of late, the averages.
         self._window = np.concatenate([[FIRST_USUAL, 0.0, 0.0], np.zeros(len(AVERAGED_OVER))])
         #: Hour of the last window.
         self._hour = np.full(1, np.nan)

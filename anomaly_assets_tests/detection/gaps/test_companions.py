@@ -77,6 +77,7 @@ def test_a_habit_of_silence_becomes_ordinary() -> None:
     weeks its deepest window, one of 288, is no rarer than that.
     """
     silence = groups(2)
+    judge(silence, there(3 * 288))
     day = there(288)
     day[100 : 100 + HOUR, 0] = False
     lowest = [judge(silence, day)[:, 0].min() for _ in range(15)]
@@ -239,10 +240,10 @@ def test_the_detector_finds_an_outage_it_has_seen_before() -> None:
 
 def test_a_group_never_observed_is_neither_silent_nor_a_companion() -> None:
     """The rest is judged as if it were not there, and of itself nothing is said."""
-    values = np.random.default_rng(0).standard_normal((600, 9))
-    values[400:424, :3] = np.nan
+    values = np.random.default_rng(0).standard_normal((1200, 9))
+    values[1000:1024, :3] = np.nan
     values[:, 6:] = np.nan
     scores = GapDetector(_devices()).process(_block(values))
     assert np.isnan(scores.group_score[:, 2]).all()
-    assert (scores.score[404:424] > 0.7).all()
+    assert (scores.score[1004:1024] > 0.7).all()
     assert (scores.score[:400] < 0.7).all()
