@@ -13,6 +13,9 @@ from anomaly_assets.streams.windows import WINDOWS_PER_DAY, BoolArray, FloatArra
 
 #: Longer runs of silence count as this long: four hours.
 LONGEST = 48
+#: What has been silent for this many windows, or has never spoken, is gone: nothing is said of it,
+#: and nothing learnt, until it speaks again.
+GONE = WINDOWS_PER_DAY
 #: What is known is halved at this many windows: four to eight weeks count.
 MOST_WINDOWS = 56.0 * WINDOWS_PER_DAY
 #: Runs longer than the longest known are expected as if this many of all windows had lain in one.
@@ -61,7 +64,7 @@ class CompanionSilence:
     def __init__(self, companions_of_row: BoolArray) -> None:
         shape = companions_of_row.shape
         self._companions_of_row = companions_of_row
-        self._run = np.zeros(shape, dtype=np.int64)
+        self._run = np.full(shape, GONE, dtype=np.int64)
         self._longest = np.zeros(shape)
         self._windows = np.zeros(shape)
         # Windows at each depth of a run that has ended; the depth is the last axis.
@@ -106,7 +109,7 @@ def _p_of_run(run: int, longest: float, windows: float, depths: FloatArray) -> f
 @compiled
 def _learn_run(run: int, longest: float, depths: FloatArray) -> float:
     """Add the windows of a run that ended; return the longest run now known."""
-    learnt = min(run, int(longest * LARGEST_GROWTH) + 2)
+    learnt = min(run, LONGEST, int(longest * LARGEST_GROWTH) + 2)
     for depth in range(1, learnt + 1):
         depths[depth] += 1.0
     return max(longest, float(learnt))
@@ -141,12 +144,13 @@ def _process(
                     windows[row, other] *= 0.5
                     pair *= 0.5
                 if present[t, row]:
-                    if run[row, other] > 0:
+                    if 0 < run[row, other] < GONE:
                         longest[row, other] = _learn_run(run[row, other], longest[row, other], pair)
-                        run[row, other] = 0
+                    run[row, other] = 0
                     continue
-                run[row, other] = min(run[row, other] + 1, LONGEST)
-                if windows[row, other] >= MIN_WINDOWS:
-                    one = _p_of_run(run[row, other], longest[row, other], windows[row, other], pair)
+                run[row, other] = min(run[row, other] + 1, GONE)
+                if run[row, other] < GONE and windows[row, other] >= MIN_WINDOWS:
+                    depth = min(run[row, other], LONGEST)
+                    one = _p_of_run(depth, longest[row, other], windows[row, other], pair)
                     smallest = min(smallest, one)
             p[t, row] = max(min(smallest * max(asked, 1), 1.0), SMALLEST_P)

@@ -221,12 +221,15 @@ class GapDetector:
         layout = self._layout
         rows = slice(0, 1 + layout.n_segments)
         present, alive = ready.present[:, rows].copy(), ready.alive[:, rows]
-        # What is filled with zeros says nothing about the device that sends it.
-        steady = ready.bits[:, : layout.n_streams] * layout.steady
-        counts = np.add.reduceat(steady, layout.starts[: layout.n_available_segments], axis=1)
-        present[:, 1 : 1 + layout.n_available_segments] = counts > 0.0
-        companions = np.zeros((len(present), layout.n_groups + 1), dtype=np.bool_)
         n_available = layout.n_available_segments
+        # What is filled with zeros says nothing about the device that sends it, unless nothing else
+        # of the group was ever there.
+        starts = layout.starts[:n_available]
+        steady = ready.taking_part[:, : layout.n_streams] * layout.steady
+        there = np.add.reduceat(ready.bits[:, : layout.n_streams] * steady, starts, axis=1) > 0.0
+        judged = np.add.reduceat(steady, starts, axis=1) > 0.0
+        present[:, 1 : 1 + n_available] = np.where(judged, there, present[:, 1 : 1 + n_available])
+        companions = np.zeros((len(present), layout.n_groups + 1), dtype=np.bool_)
         available = present[:, 1 : 1 + n_available]
         companions[:, layout.group_of_segment[:n_available]] = available
         # Time goes on whatever is silent: the companion of everything together.

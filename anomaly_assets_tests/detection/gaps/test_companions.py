@@ -85,6 +85,23 @@ def test_a_habit_of_silence_becomes_ordinary() -> None:
     assert lowest[-1] > 0.5 / 288
 
 
+def test_what_never_spoke_is_not_silent() -> None:
+    """Weeks with a companion make no silence of it, and its first silence counts from then on."""
+    present = there(8 * 288)
+    present[: 4 * 288, 0] = False
+    p = judge(groups(2), present)[:, 0]
+    assert (p == 1.0).all()
+
+
+def test_what_is_gone_for_a_day_is_no_alarm_any_more() -> None:
+    """A silence is odd from its second hour to its end or for a day, then said to be gone."""
+    present = there(8 * 288)
+    present[5 * 288 :, 0] = False
+    p = judge(groups(2), present)[:, 0]
+    assert (p[5 * 288 + 2 * HOUR : 6 * 288 - 1] < 1e-3).all()
+    assert (p[6 * 288 - 1 :] == 1.0).all()
+
+
 def test_sporadic_streams_are_rarely_odd() -> None:
     """Where 40 % of the windows are missing by chance, small p-values are hardly more frequent than
     stated.

@@ -71,3 +71,9 @@ def test_stretches_out_of_range_are_refused(hours: float) -> None:
     """The message names the hours."""
     with pytest.raises(InputError, match="hours"):
         MissingStreams(0.5, _INTERMITTENT, hours)
+
+
+def test_a_pattern_is_one_of_those_there_are() -> None:
+    """Its name alone is refused: it would be taken for the other pattern."""
+    with pytest.raises(InputError, match="SilencePattern"):
+        MissingStreams(0.5, "nonsense")  # type: ignore[arg-type]
