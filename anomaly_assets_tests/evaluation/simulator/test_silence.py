@@ -76,4 +76,4 @@ def test_stretches_out_of_range_are_refused(hours: float) -> None:
 def test_a_pattern_is_one_of_those_there_are() -> None:
     """Its name alone is refused: it would be taken for the other pattern."""
     with pytest.raises(InputError, match="SilencePattern"):
-        MissingStreams(0.5, "nonsense")  # type: ignore[arg-type]
+        MissingStreams(0.5, "absent")  # type: ignore[arg-type]
