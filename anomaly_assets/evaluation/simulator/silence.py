@@ -49,9 +49,13 @@ class MissingStreams:
 
     def __post_init__(self) -> None:
         """Refuse shares and lengths out of range, and patterns that do not exist."""
-        if not isinstance(self.pattern, SilencePattern):
-            msg = f"pattern of silence is {self.pattern!r}; give one of SilencePattern"
-            raise InputError(msg)
+        try:
+            object.__setattr__(self, "pattern", SilencePattern(self.pattern))
+        except ValueError as error:
+            msg = (
+                f"pattern of silence is {self.pattern!r}; give one of {[*map(str, SilencePattern)]}"
+            )
+            raise InputError(msg) from error
         if not 0.0 <= self.share <= MAX_SHARE:
             msg = f"share of missing streams is {self.share}; give one in [0, {MAX_SHARE}]"
             raise InputError(msg)

@@ -73,7 +73,9 @@ def test_stretches_out_of_range_are_refused(hours: float) -> None:
         MissingStreams(0.5, _INTERMITTENT, hours)
 
 
-def test_a_pattern_is_one_of_those_there_are() -> None:
-    """Its name alone is refused: it would be taken for the other pattern."""
-    with pytest.raises(InputError, match="SilencePattern"):
-        MissingStreams(0.5, "absent")  # type: ignore[arg-type]
+def test_a_pattern_may_be_given_by_its_name() -> None:
+    """Another name is refused, with those there are."""
+    assert MissingStreams(0.5, SilencePattern("absent")) == MissingStreams(0.5)
+    assert MissingStreams(0.5, "intermittent").pattern is SilencePattern.INTERMITTENT  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="absent"):
+        MissingStreams(0.5, "nonsense")  # type: ignore[arg-type]
