@@ -25,6 +25,9 @@ OFF = 1.5
 #: A jump of this many scales within `SUDDEN_MINUTES` of its onset is a sudden anomaly.
 SUDDEN = 6.0
 SUDDEN_MINUTES = 3
+#: Of many streams one or another reaches three scales by chance at any time; what is said of all of
+#: them together (several affected, movement unchanged) heeds only events of so many scales.
+MARKED = 4.0
 #: So many streams that start within so many minutes are "multiple streams affected".
 MULTIPLE_STREAMS = 3
 MULTIPLE_WITHIN = 5.0
@@ -409,8 +412,9 @@ def _summaries(within: Sequence[Event], names: EventNames) -> list[Event]:
     if sudden is not None:
         found.append(replace(sudden, name=SUDDEN_ANOMALY))
     n_groups = len(set(names.groups.tolist()))
-    for index, last in enumerate(within):
-        recent = [e for e in within[: index + 1] if last.minute - e.minute <= MULTIPLE_WITHIN]
+    marked = [event for event in within if abs(event.peak) >= MARKED]
+    for index, last in enumerate(marked):
+        recent = [e for e in marked[: index + 1] if last.minute - e.minute <= MULTIPLE_WITHIN]
         groups = {int(names.groups[event.stream]) for event in recent}
         if len({event.stream for event in recent}) >= MULTIPLE_STREAMS and (
             len(groups) >= min(2, n_groups)
@@ -432,7 +436,7 @@ def _states(
     if observed.any() and not running and (not within or within[0].minute - first >= CALM_MINUTES):
         states.add(NORMAL_STATE)
     if (observed & names.movement).any() and not any(names.moves(e.stream) for e in running):
-        moved = [event.minute for event in within if names.moves(event.stream)]
+        moved = [e.minute for e in within if names.moves(e.stream) and abs(e.peak) >= MARKED]
         if not moved:
             states.add(NO_MOVEMENT_CHANGE)
         if not moved or moved[0] - first >= CALM_MINUTES:

@@ -16,9 +16,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anomaly_assets.detection.explanation.events import STATES, SUMMARIES, Event, EventSequence
+from anomaly_assets.detection.explanation.exemplars import ExemplarMemory
 from anomaly_assets.streams.catalogue import SequenceStep, SequenceTemplate
 
 #: Width of the lag kernel, minutes.
@@ -26,11 +27,21 @@ LAG_SIGMA = 6.0
 #: Events closer than this have no order, minutes.
 TIE = 1.0
 #: What a forbidden event takes from the rewards, in the weight of an average step.
-FORBIDDEN_PENALTY = 0.6
+FORBIDDEN_PENALTY = 0.45
 #: What an event that belongs to other templates takes away, in the same measure.
-EXTRA_PENALTY = 0.15
+EXTRA_PENALTY = 0.2
 #: How much a missed step speaks against a template, relative to a matched one speaking for it.
 MISSED = 0.7
+#: Events this high, in scales, come about by chance all the time, and hardly ever.
+CHANCE = 2.0
+CERTAIN = 5.0
+#: What a matched event of no strength lacks of its reward.
+WEAK = 0.5
+#: What labelled courses of events count beside the template, and how many of them are asked.
+RECALLED = 0.7
+MOST_SIMILAR = 3
+#: With so many labels of a name they count half of that.
+FEW_LABELS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,8 @@ class SequenceMatch:
         The template's states that held.
     forbidden
         Forbidden events that occurred.
+    recalled
+        Evidence of the labelled courses of events of the same name.
     """
 
     template: SequenceTemplate
@@ -59,35 +72,50 @@ class SequenceMatch:
     matched: tuple[tuple[int, Event], ...]
     states: tuple[str, ...]
     forbidden: tuple[str, ...]
+    recalled: float = 0.0
 
     @property
     def evidence(self) -> float:
         """How much the sequence speaks for the template, in observed steps.
 
         A matched step speaks for it, a missed one against it, an unobservable one is silent: three
-        of three steps are more evidence than one of one, though both are 100 % similar.
+        of three steps are more evidence than one of one, though both are 100 % similar. What is
+        remembered of labelled courses is added.
         """
+        return self.evidence_of(self.similarity) + self.recalled
+
+    def evidence_of(self, similarity: float) -> float:
+        """Return the evidence that this much agreement would be, nothing recalled."""
         observed_steps = self.coverage * len(self.template.steps)
-        return observed_steps * ((1.0 + MISSED) * self.similarity - MISSED)
+        return observed_steps * ((1.0 + MISSED) * similarity - MISSED)
 
 
 class SequenceMatcher:
-    """Matches sequences of events with templates.
+    """Matches sequences of events with templates, and with labelled courses of events.
 
     Parameters
     ----------
     templates
         Known courses of events.
+    exemplars
+        Labelled courses, as they are now; what is learnt later takes a new matcher. Those with the
+        name of a template add to it, others stand for a course that has no template.
     """
 
-    def __init__(self, templates: Sequence[SequenceTemplate]) -> None:
+    def __init__(
+        self, templates: Sequence[SequenceTemplate], exemplars: ExemplarMemory | None = None
+    ) -> None:
         self.templates = tuple(templates)
+        self._labelled: dict[str, list[tuple[SequenceTemplate, int]]] = {}
+        for exemplar in exemplars.exemplars if exemplars is not None else ():
+            same = self._labelled.setdefault(exemplar.name, [])
+            same.append((exemplar.template, exemplar.count))
         named = {step.event for template in self.templates for step in template.steps}
         named.update(*(template.forbidden for template in self.templates))
         self._telling = frozenset(named) - SUMMARIES - STATES
 
     def match(self, sequence: EventSequence) -> tuple[SequenceMatch, ...]:
-        """Match a sequence with every template.
+        """Match a sequence with every template, and every name that only exemplars have.
 
         Parameters
         ----------
@@ -97,12 +125,45 @@ class SequenceMatcher:
         Returns
         -------
         tuple of SequenceMatch
-            One for each template, by falling evidence, then in the order of the templates.
+            One for each, by falling evidence, then in the order of the templates.
         """
         occurred = {event.name for event in sequence.events} | sequence.states
         telling = [event for event in sequence.events if event.name in self._telling]
         matches = [self._match(t, sequence, occurred, telling) for t in self.templates]
+        if self._labelled:
+            matches = self._recall(matches, sequence, occurred)
         return tuple(sorted(matches, key=lambda match: -match.evidence))
+
+    def _recall(
+        self,
+        matches: Sequence[SequenceMatch],
+        sequence: EventSequence,
+        occurred: AbstractSet[str],
+    ) -> list[SequenceMatch]:
+        """Add what labelled courses say to the matches of the templates."""
+        untold = dict(self._labelled)
+        found = []
+        for match in matches:
+            labelled = untold.pop(match.template.name, [])
+            similar = self._most_similar(labelled, sequence, occurred)
+            found.append(replace(match, recalled=_recalled(similar, labelled)))
+        for labelled in untold.values():
+            similar = self._most_similar(labelled, sequence, occurred)
+            found.append(replace(similar[0], recalled=_recalled(similar, labelled)))
+        return found
+
+    def _most_similar(
+        self,
+        labelled: Sequence[tuple[SequenceTemplate, int]],
+        sequence: EventSequence,
+        occurred: AbstractSet[str],
+    ) -> list[SequenceMatch]:
+        """Return the labelled courses that agree best, each as often as it occurred."""
+        found: list[SequenceMatch] = []
+        for course, count in labelled:
+            match = self._match(course, sequence, occurred, sequence.events)
+            found += [match] * min(count, MOST_SIMILAR)
+        return sorted(found, key=lambda match: -match.evidence)[:MOST_SIMILAR]
 
     def _match(
         self,
@@ -119,9 +180,10 @@ class SequenceMatcher:
         held = [s for s in template.steps if s.event in STATES and s.event in occurred]
         forbidden = tuple(name for name in template.forbidden if name in occurred)
         used = {id(event) for _, event in matched}
-        extra = sum(1 for e in telling if id(e) not in used and e.name not in forbidden)
+        extra = sum(strength(e) for e in telling if id(e) not in used and e.name not in forbidden)
+        against = sum(_strongest(name, sequence.events) for name in forbidden)
         reward += sum(step.weight for step in held)
-        reward -= unit * (EXTRA_PENALTY * extra + FORBIDDEN_PENALTY * len(forbidden))
+        reward -= unit * (EXTRA_PENALTY * extra + FORBIDDEN_PENALTY * against)
         # Calm alone is no course of events: something of the template's own must have happened.
         timed = any(step.event not in STATES for step in template.steps)
         possible = observable > 0.0 and (bool(matched) or not timed)
@@ -133,6 +195,33 @@ class SequenceMatcher:
             states=tuple(step.event for step in held),
             forbidden=forbidden,
         )
+
+
+def strength(event: Event) -> float:
+    """How far an event is to be believed, in [0, 1].
+
+    Of many streams by the minute one or another reaches three scales by chance, hardly ever five.
+    """
+    return min(max((abs(event.peak) - CHANCE) / (CERTAIN - CHANCE), 0.0), 1.0)
+
+
+def _strongest(name: str, events: Sequence[Event]) -> float:
+    """Strength of the strongest event of a name; 1 for a state, which has no height."""
+    return max((strength(event) for event in events if event.name == name), default=1.0)
+
+
+def _recalled(
+    similar: Sequence[SequenceMatch], labelled: Sequence[tuple[SequenceTemplate, int]]
+) -> float:
+    """Evidence of the labelled courses that agree best, less while there are few labels.
+
+    It is never below 0: else a name nobody has used yet would gain on those that somebody has.
+    """
+    if not similar:
+        return 0.0
+    labels = sum(count for _, count in labelled)
+    mean = sum(match.evidence for match in similar) / len(similar)
+    return max(RECALLED * mean * labels / (labels + FEW_LABELS), 0.0)
 
 
 def _align(
@@ -156,6 +245,7 @@ def _align(
     for origin in dict.fromkeys(e.minute - steps[n].offset_minutes for n, e, _ in pairs):
         rewards = [
             steps[number].weight
+            * (1.0 - WEAK * (1.0 - strength(event)))
             * math.exp(
                 -0.5 * ((event.minute - origin - steps[number].offset_minutes) / LAG_SIGMA) ** 2
             )

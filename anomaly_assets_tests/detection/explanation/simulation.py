@@ -14,72 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomaly_assets.detection.explanation.events import Event, EventSequence
-from anomaly_assets.streams.catalogue import SequenceStep, SequenceTemplate
-
-
-def _template(
-    name: str, *steps: tuple[str, float, float], forbidden: tuple[str, ...] = ()
-) -> SequenceTemplate:
-    return SequenceTemplate(
-        name=name,
-        title=name.replace("_", " ").capitalize(),
-        steps=tuple(
-            SequenceStep(event=event, offset_minutes=offset, weight=weight)
-            for event, offset, weight in steps
-        ),
-        forbidden=forbidden,
-        recommended_action=f"Ask whether {name} was intended.",
-    )
-
+from anomaly_assets.evaluation.explanations import sequences
 
 #: Templates over ten streams; several share events and differ in order or delay only.
-TEMPLATES = (
-    _template(
-        "exercise",
-        ("accel_increase", 0, 1.0),
-        ("gps_movement", 2, 1.0),
-        ("heart_rate_spike", 4, 1.5),
-        ("screen_off", 1, 0.5),
-    ),
-    _template(
-        "stress",
-        ("speech_increase", 0, 0.75),
-        ("heart_rate_spike", 3, 1.5),
-        ("breathing_increase", 4, 1.0),
-        forbidden=("accel_increase", "gps_movement"),
-    ),
-    _template(
-        "medical",
-        ("heart_rate_spike", 0, 1.5),
-        ("accel_decrease", 2, 1.0),
-        ("breathing_increase", 3, 0.75),
-        ("temperature_increase", 8, 1.0),
-        forbidden=("gps_movement",),
-    ),
-    _template(
-        "commute",
-        ("gps_movement", 0, 1.5),
-        ("accel_increase", 2, 0.75),
-        ("light_increase", 3, 0.75),
-        ("audio_increase", 4, 0.75),
-        forbidden=("heart_rate_spike",),
-    ),
-    _template(
-        "phone_in_the_night",
-        ("screen_on", 0, 1.5),
-        ("light_increase", 1, 1.0),
-        ("app_increase", 3, 1.0),
-        forbidden=("gps_movement",),
-    ),
-    _template(
-        "fall",
-        ("accel_increase", 0, 1.5),
-        ("accel_decrease", 3, 1.0),
-        ("heart_rate_spike", 5, 1.0),
-        ("audio_increase", 1, 0.5),
-        forbidden=("gps_movement",),
-    ),
-)
+TEMPLATES = sequences.TEMPLATES
 
 #: Which stream gives an event; the names of one stream go missing together.
 STREAM_OF = {
