@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from anomaly_assets.assets.causal_network import causal_network
 from anomaly_assets.assets.cross_stream import cross_stream_detection
 from anomaly_assets.assets.ensemble import ensemble_results
 from anomaly_assets.assets.explanations import explanations
@@ -12,7 +13,13 @@ from anomaly_assets.assets.individual import individual_detection
 from anomaly_assets.assets.readings import raw_readings
 from anomaly_assets.assets.reports import daily_report
 from anomaly_assets.assets.resources import DeploymentResource, model_state
+from anomaly_assets.assets.structure_suggestions import structure_suggestions
 from anomaly_assets.automation.jobs import process_windows, upkeep
+from anomaly_assets.automation.networks import (
+    networks_due,
+    refit_networks,
+    suggestions_schedule,
+)
 from anomaly_assets.automation.schedules import daily_report_schedule, hourly_upkeep
 from anomaly_assets.automation.sensors import complete_windows, late_readings
 
@@ -25,10 +32,12 @@ defs = dg.Definitions(
         ensemble_results,
         explanations,
         daily_report,
+        causal_network,
+        structure_suggestions,
     ],
-    jobs=[process_windows, upkeep],
-    schedules=[hourly_upkeep, daily_report_schedule],
-    sensors=[complete_windows, late_readings],
+    jobs=[process_windows, refit_networks, upkeep],
+    schedules=[hourly_upkeep, daily_report_schedule, suggestions_schedule],
+    sensors=[complete_windows, late_readings, networks_due],
     resources={
         "deployment": DeploymentResource(),
         "model_state": model_state,

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
 
     explanation_mode: Literal["fast", "thorough"] = "fast"
     explanation_threshold: float = Field(0.7, ge=0.0, le=1.0)
+    network_hours: int = Field(
+        24, ge=24, le=168, description="span that a causal network is fitted on"
+    )
     ensemble: Literal["cauchy", "mean"] = "cauchy"
     seed: int = Field(42, ge=0, description="of every random choice a detector makes")
 
@@ -77,6 +80,7 @@ class Settings(BaseSettings):
     keep_hourly_snapshots: int = Field(24, ge=1)
     keep_daily_snapshots: int = Field(30, ge=1)
     keep_monthly_snapshots: int = Field(12, ge=1)
+    keep_network_days: int = Field(90, ge=1)
     partition_months_ahead: int = Field(3, ge=1, le=24)
 
     port: int = Field(3000, ge=1, le=65535, description="of the Dagster webserver")

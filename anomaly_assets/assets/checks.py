@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from anomaly_assets.pipeline.network import STALE_AFTER, stale_networks
 from anomaly_assets.storage import checks
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from anomaly_assets.pipeline.deployment import Deployment
     from anomaly_assets.streams.windows import WindowRange
 
@@ -65,4 +68,22 @@ def anomaly_rate(deployment: Deployment, windows: WindowRange) -> dg.AssetCheckR
         asset_key="ensemble_results",
         check_name="anomaly_rate",
         metadata={"anomaly_rate": dg.MetadataValue.float(rate or 0.0), "limit": ALERT_ANOMALY_RATE},
+    )
+
+
+def networks_fresh(deployment: Deployment, at: datetime) -> dg.AssetCheckResult:
+    """Check that nobody who reports has a causal network older than `STALE_AFTER`."""
+    stale = {
+        entity: round(age.total_seconds() / 3600.0, 1)
+        for entity, age in stale_networks(deployment, at).items()
+    }
+    return dg.AssetCheckResult(
+        passed=not stale,
+        severity=dg.AssetCheckSeverity.WARN,
+        asset_key="causal_network",
+        check_name="network_fresh",
+        metadata={
+            "stale_hours": dg.MetadataValue.json(stale),
+            "limit_hours": STALE_AFTER.total_seconds() / 3600.0,
+        },
     )

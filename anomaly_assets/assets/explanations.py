@@ -1,12 +1,17 @@
 """Tier 4: why."""
 
+import base64
+
 import dagster as dg
 
 from anomaly_assets.assets.common import described, over_windows
 from anomaly_assets.assets.partitions import windows_of
 from anomaly_assets.assets.resources import DeploymentResource, describe
+from anomaly_assets.pipeline.deployment import Deployment
 from anomaly_assets.pipeline.explain import explain_windows
+from anomaly_assets.pipeline.figures import top_picture
 from anomaly_assets.storage.tables import CausalExplanation
+from anomaly_assets.streams.windows import WindowRange
 
 
 @dg.asset(
@@ -17,9 +22,23 @@ from anomaly_assets.storage.tables import CausalExplanation
 def explanations(
     context: dg.AssetExecutionContext, deployment: DeploymentResource
 ) -> dg.MaterializeResult:
-    """Explain each window that calls for it: cause, evidence, alternatives, recommended action."""
+    """Explain each episode that calls for it: cause, evidence, alternatives, recommended action."""
     current = deployment.current
     windows = windows_of(context)
-    return dg.MaterializeResult(
-        metadata=describe(current, explain_windows(current, deployment.entities(), windows))
-    )
+    metadata = describe(current, explain_windows(current, deployment.entities(), windows))
+    return dg.MaterializeResult(metadata={**metadata, **_picture(current, windows)})
+
+
+def _picture(deployment: Deployment, windows: WindowRange) -> dict[str, dg.MetadataValue]:
+    """Show the run's highest-scored episode, if there is one."""
+    found = top_picture(deployment, windows)
+    if found is None:
+        return {}
+    explanation, png = found
+    image = base64.b64encode(png).decode()
+    return {
+        "top_episode": dg.MetadataValue.text(explanation.anomaly_id),
+        "figure": dg.MetadataValue.md(
+            f"{explanation.summary}\n\n![figure](data:image/png;base64,{image})"
+        ),
+    }

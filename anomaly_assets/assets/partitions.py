@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._utils.warnings import BetaWarning
 
 from anomaly_assets.settings import settings
 from anomaly_assets.streams.windows import WindowRange, window_of
@@ -45,6 +47,16 @@ def window_partitions(settings: Settings, now: datetime) -> dg.TimeWindowPartiti
 WINDOWS = window_partitions(settings(), datetime.now(tz=UTC))
 #: The one edge with an offset: a model asset on its own previous partition.
 PREVIOUS_WINDOW = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1)
+# The parameter is beta in Dagster 1.13, which is pinned; a line for each process is too many.
+warnings.filterwarnings("ignore", message=".*nonexistent_upstream.*", category=BetaWarning)
+#: Of coarser partitions on the windows they hold; the first hour and day may begin before the first
+#: window.
+WITHIN = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+HOURS = dg.HourlyPartitionsDefinition(
+    start_date=first_partition(settings(), datetime.now(tz=UTC)).replace(minute=0),
+    end_date=settings().window_end,
+    timezone="UTC",
+)
 DAYS = dg.DailyPartitionsDefinition(
     start_date=first_partition(settings(), datetime.now(tz=UTC)).replace(hour=0, minute=0),
     end_date=settings().window_end,

@@ -97,9 +97,22 @@ def describe(deployment: Deployment, commits: Iterable[Commit]) -> dict[str, dg.
         metadata["snapshot_bytes"] = dg.MetadataValue.int(snapshot_bytes)
     if refused:
         metadata["refused_snapshots"] = dg.MetadataValue.md("\n".join(f"- {r}" for r in refused))
+    return with_failures(deployment, metadata, done=bool(entities))
+
+
+def with_failures(
+    deployment: Deployment, metadata: dict[str, dg.MetadataValue], *, done: bool
+) -> dict[str, dg.MetadataValue]:
+    """Add to an asset's metadata who failed, and why.
+
+    Raises
+    ------
+    dagster.Failure
+        If somebody failed and nothing was `done`.
+    """
     if deployment.failures:
         failed = [f"- `{entity}`: {why}" for entity, why in sorted(deployment.failures.items())]
         metadata["failed_entities"] = dg.MetadataValue.md("\n".join(failed))
-        if not entities:
+        if not done:
             raise dg.Failure(description="every entity failed", metadata=metadata)
     return metadata

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from anomaly_assets.assets.resources import DeploymentResource
-from anomaly_assets.pipeline.upkeep import prepare_partitions, prune_snapshots
+from anomaly_assets.pipeline.upkeep import prepare_partitions, prune_networks, prune_snapshots
 
 PIPELINE = dg.AssetSelection.assets(
     "raw_readings",
@@ -43,8 +43,21 @@ def retain_snapshots(context: dg.OpExecutionContext, deployment: DeploymentResou
     return deleted
 
 
-@dg.job(description="Database partitions of the months to come; retention of model snapshots.")
+@dg.op
+def retain_networks(context: dg.OpExecutionContext, deployment: DeploymentResource) -> int:
+    """Delete the causal networks that retention no longer keeps."""
+    deleted = prune_networks(deployment.current)
+    context.add_output_metadata({"deleted": deleted})
+    return deleted
+
+
+@dg.job(
+    description=(
+        "Database partitions of the months to come; retention of model snapshots and networks."
+    )
+)
 def upkeep() -> None:
     """Keep the database in order."""
     create_partitions()
     retain_snapshots()
+    retain_networks()

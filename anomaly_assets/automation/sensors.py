@@ -22,7 +22,7 @@ PROGRESS = dg.AssetKey("explanations")
 MOST_FAILURES = 3
 #: Under this name Dagster runs what people materialise and backfill in its UI.
 _ASSET_JOB = "__ASSET_JOB"
-_UNFINISHED = [
+UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -71,7 +71,10 @@ def _request(context: dg.SensorEvaluationContext, *, replay: bool) -> dg.RunRequ
         return dg.SkipReason(found)
     windows = found.capped(settings().max_windows_per_run)
     tags = range_tags(windows)
-    if (failures := _failures_in_a_row(context.instance, tags[RANGE_START])) >= MOST_FAILURES:
+    # The range's first window decides: what asks for more windows later is the same failure.
+    begun = {RANGE_START: tags[RANGE_START]}
+    failures = failures_in_a_row(context.instance, process_windows.name, begun)
+    if failures >= MOST_FAILURES:
         return dg.SkipReason(
             f"{failures} runs in a row failed from window {tags[RANGE_START]}; stopped. Look at "
             "the last failed run, mend the cause and launch it again: the sensor then goes on"
@@ -82,7 +85,7 @@ def _request(context: dg.SensorEvaluationContext, *, replay: bool) -> dg.RunRequ
 def _busy(instance: dg.DagsterInstance) -> str:
     """Return what is moving the windows already, or an empty text."""
     for job in (process_windows.name, _ASSET_JOB):
-        runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_UNFINISHED), limit=1)
+        runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1)
         if runs:
             return f"run {runs[0].run_id[:8]} is queued or running"
     backfills = instance.get_backfills(
@@ -113,11 +116,9 @@ def _first_partition() -> datetime:
     return window_of_key(first) if first else datetime.now(tz=UTC)
 
 
-def _failures_in_a_row(instance: dg.DagsterInstance, start: str) -> int:
-    runs = instance.get_runs(
-        dg.RunsFilter(job_name=process_windows.name, tags={RANGE_START: start}),
-        limit=MOST_FAILURES,
-    )
+def failures_in_a_row(instance: dg.DagsterInstance, job: str, tags: dict[str, str]) -> int:
+    """Return how many of a job's last runs with these tags failed, `MOST_FAILURES` at most."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, tags=tags), limit=MOST_FAILURES)
     failed = 0
     for run in runs:
         if run.status is not dg.DagsterRunStatus.FAILURE:

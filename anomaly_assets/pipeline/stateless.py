@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import psycopg
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from anomaly_assets.pipeline.deployment import Deployment, Entity
 
     Connection = psycopg.Connection[Any]
+
+Made = TypeVar("Made")
 
 #: After this long without any reading an entity is dormant: its windows are not produced any more
 #: until it reports again (a stream silent for so long counts as a permanent failure anyway).
@@ -88,8 +90,8 @@ def combine(
 def each_entity(
     deployment: Deployment,
     entities: Iterable[Entity],
-    run: Callable[[Connection, Entity], Iterator[Commit]],
-) -> Iterator[Commit]:
+    run: Callable[[Connection, Entity], Iterator[Made]],
+) -> Iterator[Made]:
     """Run a step for each entity; one that fails is recorded, and the next one goes on."""
     for entity in entities:
         if entity.entity_id in deployment.failures:

@@ -1,4 +1,4 @@
-"""Upkeep of a deployment: partitions ahead of time, snapshots within retention."""
+"""Upkeep of a deployment: partitions ahead of time, snapshots and networks within retention."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from anomaly_assets.state.retention import snapshots_to_keep
+from anomaly_assets.storage import networks
 from anomaly_assets.storage.partitions import ensure_partitions
 
 if TYPE_CHECKING:
@@ -52,3 +53,9 @@ def prune_snapshots(deployment: Deployment) -> int:
                 (entity_id, component, [m for m in all_of_them if m not in kept]),
             ).rowcount
     return deleted
+
+
+def prune_networks(deployment: Deployment) -> int:
+    """Delete the causal networks that retention no longer keeps; return how many."""
+    with deployment.database.connect() as connection:
+        return networks.prune_networks(connection, deployment.settings.keep_network_days)

@@ -131,6 +131,13 @@ def require_entity_id(entity_id: str) -> None:
         raise InputError(msg)
 
 
+def set_catalogue(connection: Connection, entity_id: str, catalogue: str) -> None:
+    """Watch an entity with another catalogue from now on; its streams should be the same."""
+    connection.execute(
+        "UPDATE entities SET catalogue = %s WHERE entity_id = %s", (catalogue, entity_id)
+    )
+
+
 def quarantine(connection: Connection, entity_id: str, reason: str | None) -> None:
     """Record why an entity cannot be processed; None ends its quarantine."""
     connection.execute(

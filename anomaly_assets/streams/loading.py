@@ -71,18 +71,38 @@ def load_catalogue(
     >>> load_catalogue("default").time_zone
     'Europe/Berlin'
     """
-    if isinstance(name_or_path, Path) or not _NAME.match(name_or_path):
-        path = Path(name_or_path)
+    path = catalogue_file(name_or_path, extra_directories=extra_directories)
+    if path is not None:
         return parse_catalogue(_read(path), str(path))
-    file_name = f"{name_or_path}{_SUFFIX}"
+    name = str(name_or_path)
+    return parse_catalogue(shipped_text(name), f"{name}{_SUFFIX}")
+
+
+def catalogue_file(
+    name_or_path: str | Path, *, extra_directories: Sequence[Path] = ()
+) -> Path | None:
+    """Return the file that :func:`load_catalogue` reads; None of a catalogue of the package.
+
+    Raises
+    ------
+    CatalogueError
+        If there is no catalogue of that name.
+    """
+    if isinstance(name_or_path, Path) or not _NAME.match(name_or_path):
+        return Path(name_or_path)
     for folder in extra_directories:
-        candidate = folder / file_name
+        candidate = folder / f"{name_or_path}{_SUFFIX}"
         if candidate.is_file():
-            return parse_catalogue(_read(candidate), str(candidate))
+            return candidate
     if name_or_path not in shipped_catalogues():
         raise CatalogueError(_no_such_name(name_or_path, extra_directories))
-    shipped = resources.files("anomaly_assets.streams") / "catalogues" / file_name
-    return parse_catalogue(shipped.read_text(encoding="utf-8"), file_name)
+    return None
+
+
+def shipped_text(name: str) -> str:
+    """Return the YAML of a catalogue that comes with the package."""
+    shipped = resources.files("anomaly_assets.streams") / "catalogues" / f"{name}{_SUFFIX}"
+    return shipped.read_text(encoding="utf-8")
 
 
 def parse_catalogue(text: str, source: str) -> Catalogue:

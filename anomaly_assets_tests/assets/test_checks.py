@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -10,13 +11,16 @@ import pytest
 from anomaly_assets.assets.checks import (
     ALERT_ANOMALY_RATE,
     anomaly_rate,
+    networks_fresh,
     scores_valid,
     windows_complete,
 )
 from anomaly_assets.storage.identifiers import Method
+from anomaly_assets.storage.networks import write_network
 from anomaly_assets.streams.windows import WindowRange
 from anomaly_assets_tests.pipeline.people import START, WINDOWS, execute, load_people, query, run
 from anomaly_assets_tests.pipeline.support import deployment_of
+from anomaly_assets_tests.storage.networks import small_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,6 +148,20 @@ def test_a_high_rate_of_anomalies_is_an_alert(deployment: Deployment) -> None:
         assert result.severity is dg.AssetCheckSeverity.WARN
         assert numbers(result)["anomaly_rate"] == pytest.approx(windows / 72)
         assert numbers(result)["limit"] == ALERT_ANOMALY_RATE
+
+
+def test_an_old_network_is_an_alert(deployment: Deployment) -> None:
+    """At three hours a network is fresh; beyond, the check warns and says whose is how old."""
+    end = WINDOWS.end_time
+    for hours, stale in ((3, {}), (4, {"bob": 4.0})):
+        execute(deployment.database, "DELETE FROM causal_networks")
+        with deployment.database.connect() as connection:
+            write_network(connection, "ann", small_network(end))
+            write_network(connection, "bob", small_network(end - timedelta(hours=hours)))
+        result = networks_fresh(deployment, end)
+        assert result.passed is (stale == {})
+        assert result.severity is dg.AssetCheckSeverity.WARN
+        assert numbers(result) == {"stale_hours": stale, "limit_hours": 3.0}
 
 
 def test_checks_pass_where_nothing_was_processed(deployment: Deployment) -> None:

@@ -22,6 +22,12 @@ PIPELINE = {
     "ensemble_results",
     "explanations",
 }
+#: What has partitions of its own, with the schedule of their ends.
+BESIDE = {
+    "daily_report": "0 0 * * *",
+    "causal_network": "0 * * * *",
+    "structure_suggestions": "0 0 * * *",
+}
 #: Table, and a column that a reader of the asset's page looks for.
 TABLES = {
     "raw_readings": ("public.time_series_data", "missing_reason"),
@@ -34,6 +40,8 @@ TABLES = {
     "cross_stream_scores": ("public.anomaly_scores", "anomaly_score"),
     "ensemble_results": ("public.anomaly_scores", "confidence"),
     "explanations": ("public.causal_explanations", "primary_cause"),
+    "causal_network": ("public.causal_networks", "fit_quality"),
+    "structure_suggestions": ("public.suggestions", "status"),
 }
 BLOCKING = {
     ("raw_readings", "windows_complete"): True,
@@ -42,6 +50,8 @@ BLOCKING = {
     ("ensemble_results", "scores_valid"): True,
     # A person may have a bad day: an alert, and the explanations are wanted all the more.
     ("ensemble_results", "anomaly_rate"): False,
+    # Explanations do with an old network, or without, and say so.
+    ("causal_network", "network_fresh"): False,
 }
 GRAPH = defs.resolve_asset_graph()
 SPECS = {spec.key.path[-1]: spec for spec in defs.resolve_all_asset_specs()}
@@ -55,11 +65,11 @@ def definition_of(name: str) -> dg.AssetsDefinition:
 
 
 def test_the_assets_are_those_of_the_architecture() -> None:
-    """Ten assets from readings to explanations, and the daily report."""
-    assert set(SPECS) == PIPELINE | {"daily_report"}
+    """Ten assets from readings to explanations, and those with partitions of their own."""
+    assert set(SPECS) == PIPELINE | set(BESIDE)
 
 
-@pytest.mark.parametrize("name", sorted(PIPELINE | {"daily_report"}))
+@pytest.mark.parametrize("name", sorted(PIPELINE | set(BESIDE)))
 def test_every_asset_is_described(name: str) -> None:
     """Whoever opens an asset's page finds group, owners, kinds, tags, description and version."""
     spec = SPECS[name]
@@ -93,6 +103,17 @@ def test_a_range_of_windows_is_one_run(name: str) -> None:
     assert SPECS[name].partitions_def == WINDOWS
     assert definition_of(name).backfill_policy == dg.BackfillPolicy.single_run()
     assert WINDOWS.cron_schedule == "*/5 * * * *"
+
+
+@pytest.mark.parametrize(("name", "schedule"), sorted(BESIDE.items()))
+def test_what_is_beside_the_windows_follows_its_own_clock(name: str, schedule: str) -> None:
+    """Networks have hours, reports and suggestions days; each says what it is made from."""
+    partitions = SPECS[name].partitions_def
+    assert isinstance(partitions, dg.TimeWindowPartitionsDefinition)
+    assert partitions.cron_schedule == schedule
+    above = {dep.asset_key.path[-1] for dep in SPECS[name].deps}
+    assert above <= PIPELINE
+    assert ("raw_readings" in above) == (name != "daily_report")
 
 
 def test_only_model_assets_look_back_and_only_at_themselves() -> None:
@@ -136,15 +157,16 @@ def test_sensors_and_schedules_run_from_the_start() -> None:
     sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
     schedules = {one.name: one.default_status for one in repository.schedule_defs}
     assert sensors == dict.fromkeys(
-        ("complete_windows", "late_readings"), dg.DefaultSensorStatus.RUNNING
+        ("complete_windows", "late_readings", "networks_due"), dg.DefaultSensorStatus.RUNNING
     )
     assert schedules == dict.fromkeys(
-        ("hourly_upkeep", "daily_report_schedule"), dg.DefaultScheduleStatus.RUNNING
+        ("hourly_upkeep", "daily_report_schedule", "nightly_suggestions"),
+        dg.DefaultScheduleStatus.RUNNING,
     )
 
 
 def test_the_pipeline_job_is_the_whole_pipeline() -> None:
-    """One run of ``process_windows`` makes every asset but the daily report."""
+    """One run of ``process_windows`` makes every asset with 5-minute partitions."""
     job = defs.resolve_job_def("process_windows")
     keys = {key.path[-1] for key in job.asset_layer.executable_asset_keys}
     assert keys == PIPELINE

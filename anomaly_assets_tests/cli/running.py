@@ -43,6 +43,8 @@ PIPELINE = (
     "ensemble_results",
     "explanations",
 )
+#: Assets with partitions of their own.
+BESIDE = ("daily_report", "causal_network", "structure_suggestions")
 _POLL_SECONDS = 0.25
 
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from anomaly_assets.assets.partitions import key_of
 from anomaly_assets.storage.connect import connect_database
-from anomaly_assets_tests.cli.running import ENTITY, HOST, PIPELINE, Running, wait_until
+from anomaly_assets_tests.cli.running import BESIDE, ENTITY, HOST, PIPELINE, Running, wait_until
 from anomaly_assets_tests.pipeline.people import query
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def test_it_serves_the_pages(running: Running) -> None:
     assert status == 200
     assert "dagster_version" in json.loads(body)
     nodes = running.graphql("{ assetNodes { assetKey { path } } }")["assetNodes"]
-    assert {node["assetKey"]["path"][0] for node in nodes} == {*PIPELINE, "daily_report"}
+    assert {node["assetKey"]["path"][0] for node in nodes} == {*PIPELINE, *BESIDE}
 
 
 def test_the_daemon_processes_readings_by_itself(processed: Running) -> None:
@@ -106,6 +106,19 @@ def test_the_daemon_processes_readings_by_itself(processed: Running) -> None:
     )
     last = processed.windows.end_time - timedelta(minutes=5)
     assert rows == [(ENTITY, len(processed.windows), last)]
+
+
+def test_the_daemon_fits_networks_by_itself(processed: Running) -> None:
+    """Once the windows are processed, the network of the last full hour follows."""
+    pytest.importorskip("pgmpy", reason="needs the extra `causal`")
+    wait_until(
+        lambda: processed.materialised("causal_network") == 1, "the network of an hour is fitted"
+    )
+    rows = query(
+        connect_database(processed.settings), "SELECT entity_id, fitted_at FROM causal_networks"
+    )
+    full_hour = processed.windows.end_time.replace(minute=0)
+    assert rows == [(ENTITY, full_hour)]
 
 
 def test_a_backfill_from_the_pages_ends_well(processed: Running) -> None:
@@ -143,7 +156,7 @@ def test_the_lineage_page_shows_every_asset(running: Running, browser_page: Page
     names: dict[str, set[str]] = {}
     for node in groups:
         names.setdefault(node["groupName"], set()).add(node["assetKey"]["path"][0])
-    assert set().union(*names.values()) == {*PIPELINE, "daily_report"}
+    assert set().union(*names.values()) == {*PIPELINE, *BESIDE}
     browser_page.goto(f"http://{HOST}:{running.port}/asset-groups")
     graph = browser_page.locator("foreignObject")
     for group in names:

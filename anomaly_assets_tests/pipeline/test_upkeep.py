@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from anomaly_assets.pipeline.upkeep import prepare_partitions, prune_snapshots
+from anomaly_assets.pipeline.upkeep import prepare_partitions, prune_networks, prune_snapshots
+from anomaly_assets.storage.networks import write_network
 from anomaly_assets.storage.tables import PARTITIONED
 from anomaly_assets_tests.pipeline.people import execute, load_people, query, run
 from anomaly_assets_tests.pipeline.support import deployment_of
+from anomaly_assets_tests.storage.networks import FITTED, small_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,3 +82,15 @@ def test_snapshots_beyond_retention_are_deleted(database: Database, tmp_path: Pa
     rest = query(database, "SELECT * FROM model_snapshots WHERE entity_id = 'bob' ORDER BY 2")
     assert rest == kept_of_bob
     assert prune_snapshots(replace(deployment, settings=few)) == 0
+
+
+def test_networks_beyond_retention_are_deleted(database: Database, tmp_path: Path) -> None:
+    """The setting says how many days before its newest one an entity's networks are kept."""
+    deployment = deployment_of(database, tmp_path)
+    with database.connect() as connection:
+        for days in range(10):
+            write_network(connection, "ann", small_network(FITTED - timedelta(days=days)))
+    assert prune_networks(deployment) == 0
+    few = deployment.settings.model_copy(update={"keep_network_days": 4})
+    assert prune_networks(replace(deployment, settings=few)) == 5
+    assert query(database, "SELECT count(*) FROM causal_networks") == [(5,)]
