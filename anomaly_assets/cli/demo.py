@@ -108,7 +108,7 @@ def _found(deployment: Deployment, simulation: Simulation) -> dict[str, Any]:
 
 
 def _best_explanations(deployment: Deployment, since: datetime) -> list[tuple[str, str, str]]:
-    """Return entity, time and sentence of the highest scores, one each person, once learnt."""
+    """Return entity, episode and sentence of the highest scores, one a person, once learnt."""
     from anomaly_assets.storage.queries import top_anomalies  # noqa: PLC0415
 
     with deployment.database.connect() as connection:
@@ -117,7 +117,14 @@ def _best_explanations(deployment: Deployment, since: datetime) -> list[tuple[st
             for entity in deployment.entities()
         ]
     best = sorted((top[0] for top in tops if top), key=lambda row: -row.score)
-    return [(row.entity_id, f"{row.window:%Y-%m-%d %H:%M} UTC", row.summary or "") for row in best]
+    return [
+        (
+            row.entity_id,
+            f"{row.episode_start:%Y-%m-%d %H:%M} to {row.episode_end:%Y-%m-%d %H:%M} UTC",
+            row.summary or "",
+        )
+        for row in best
+    ]
 
 
 def _print(found: dict[str, Any], explanations: list[tuple[str, str, str]]) -> None:

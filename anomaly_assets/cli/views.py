@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,10 +17,12 @@ from anomaly_assets.detection.explanation.record import Explanation
 from anomaly_assets.errors import AnomalyAssetsError, InputError
 from anomaly_assets.pipeline.completeness import complete_until
 from anomaly_assets.pipeline.explain import explain_window
+from anomaly_assets.pipeline.figures import check_path, save
 from anomaly_assets.storage.queries import entity_statuses, explanation_record, top_anomalies
 
 if TYPE_CHECKING:
     from anomaly_assets.pipeline.deployment import Deployment
+    from anomaly_assets.storage.queries import Anomaly
 
 EntityOption = Annotated[str | None, typer.Option("--entity", help="Only this entity.")]
 
@@ -82,7 +85,7 @@ def anomalies(  # noqa: PLR0913 - the filters
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """List the highest final scores, each with its one-sentence explanation."""
+    """List the episodes with the highest final scores, each with its one-sentence explanation."""
     deployment = open_deployment()
     with deployment.database.connect() as connection:
         found = top_anomalies(
@@ -99,33 +102,40 @@ def anomalies(  # noqa: PLR0913 - the filters
     if not found:
         console.print(f"no window scores above {min_score:g}")
         return
-    table = Table(title=f"the {len(found)} highest scores above {min_score:g}")
-    for column in ("entity", "window (UTC)", "score", "why"):
+    table = Table(title=f"the {len(found)} episodes with the highest scores above {min_score:g}")
+    for column in ("entity", "episode (UTC)", "highest", "why"):
         table.add_column(column)
     for anomaly in found:
         table.add_row(
             escape(anomaly.entity_id),
-            _time(anomaly.window),
+            _span(anomaly),
             f"{anomaly.score:.3f}",
             escape(anomaly.summary or ""),
         )
     console.print(table)
     first = found[0]
-    console.print(
-        f"more: anomaly-assets explain --entity {escape(first.entity_id)} "
-        f"--at {first.window:%Y-%m-%dT%H:%M}"
+    which = (
+        f"--entity {escape(first.entity_id)} --at {first.window:%Y-%m-%dT%H:%M}"
+        if first.anomaly_id is None
+        else first.anomaly_id
     )
+    console.print(f"more: anomaly-assets explain {which}", soft_wrap=True)
 
 
-def explain(
+def explain(  # noqa: PLR0913 - which anomaly, and how it is shown
     anomaly_id: Annotated[str | None, typer.Argument(help="Identifier of an anomaly.")] = None,
     entity: EntityOption = None,
     at: Annotated[str | None, typer.Option(help="Any time in the window (UTC).")] = None,
     mode: Annotated[Mode, typer.Option(help="For a window named by --at.")] = Mode.THOROUGH,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw it into this file: .png, .svg or .pdf.")
+    ] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
     """Explain an anomaly by its identifier, or any processed window by entity and time."""
+    if plot is not None:
+        check_path(plot)
     deployment = open_deployment()
     if anomaly_id is not None:
         with deployment.database.connect() as connection:
@@ -140,10 +150,18 @@ def explain(
             msg = "name an anomaly by its identifier, or a window by --entity and --at"
             raise InputError(msg)
         explanation = explain_window(deployment, deployment.entity(entity), when, mode=mode)
+    if plot is not None:
+        save(deployment, deployment.entity(explanation.entity_id), explanation, plot)
     if as_json:
         print_json(explanation.to_dict())
     else:
         console.print(escape(explanation.as_text()), highlight=False)
+
+
+def _span(anomaly: Anomaly) -> str:
+    start, end = anomaly.episode_start.astimezone(UTC), anomaly.episode_end.astimezone(UTC)
+    until = f"{end:%H:%M}" if end.date() == start.date() else _time(end)
+    return f"{_time(start)} to {until}{', ongoing' if anomaly.ongoing else ''}"
 
 
 def _known(deployment: Deployment, entity: str | None) -> str | None:

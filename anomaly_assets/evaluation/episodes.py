@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from anomaly_assets.detection.explanation.episodes import MAX_QUIET_WINDOWS, joined
 from anomaly_assets.errors import EvaluationError
 from anomaly_assets.streams.windows import WINDOW_SECONDS, FloatArray, IntArray
 
 #: Final scores above this are alarms.
 ALARM_THRESHOLD = 0.7
-#: A quarter of an hour below the threshold does not end an episode; longer does.
-MAX_QUIET_WINDOWS = 3
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,7 @@ def group_episodes(
     """
     check_scores(entity, starts, scores)
     alarms = np.flatnonzero(scores > threshold)
-    if alarms.size == 0:
-        return []
-    at = starts[alarms]
-    breaks = np.flatnonzero(np.diff(at) > (max_quiet + 1) * WINDOW_SECONDS) + 1
+    parts = [alarms[run] for run in joined(starts[alarms], max_quiet=max_quiet)]
     return [
         Episode(
             entity=entity,
@@ -93,7 +89,7 @@ def group_episodes(
             peak=float(scores[part].max()),
             windows=int(part.size),
         )
-        for part in np.split(alarms, breaks)
+        for part in parts
     ]
 
 

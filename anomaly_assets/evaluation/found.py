@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from anomaly_assets.detection.explanation.episodes import MAX_QUIET_WINDOWS
 from anomaly_assets.evaluation.episodes import (
     ALARM_THRESHOLD,
-    MAX_QUIET_WINDOWS,
     Episode,
     check_scores,
     group_episodes,

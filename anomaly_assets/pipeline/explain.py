@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +12,14 @@ import numpy as np
 from anomaly_assets.detection.explanation.events import minute_means
 from anomaly_assets.detection.explanation.evidence import HISTORY_WINDOWS, WindowEvidence
 from anomaly_assets.detection.explanation.explain import Explainer, Mode
+from anomaly_assets.detection.explanation.network.fitting import FitError, fit_network
+from anomaly_assets.detection.explanation.network.model import STALE_AFTER_SECONDS
+from anomaly_assets.detection.explanation.network.structure import Structure
 from anomaly_assets.detection.explanation.triggers import Trigger, triggers
 from anomaly_assets.errors import AnomalyAssetsError
 from anomaly_assets.pipeline.advance import Commit, active_blocks
+from anomaly_assets.pipeline.episodes import Closed, OpenEpisodes, Surroundings
+from anomaly_assets.pipeline.network import read_span
 from anomaly_assets.pipeline.stateless import each_entity
 from anomaly_assets.pipeline.tiers import (
     read_block,
@@ -23,9 +28,11 @@ from anomaly_assets.pipeline.tiers import (
     read_individual,
 )
 from anomaly_assets.storage import journal, results
+from anomaly_assets.storage.networks import read_network
 from anomaly_assets.storage.windows import missing_counts, stored_ranges
 from anomaly_assets.streams.windows import (
     WINDOW_SECONDS,
+    WINDOWS_PER_DAY,
     WINDOWS_PER_HOUR,
     FloatArray,
     IntArray,
@@ -34,7 +41,7 @@ from anomaly_assets.streams.windows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     import psycopg
 
@@ -57,14 +64,26 @@ _TIMELINE_WINDOWS = 12
 def explain_windows(
     deployment: Deployment, entities: Iterable[Entity], windows: WindowRange
 ) -> Iterator[Commit]:
-    """Explain every window of a range that triggers an explanation."""
+    """Explain every episode that windows of a range belong to, one record an episode.
+
+    An episode that began before the range, or goes on after it, is explained anew from all its
+    windows, and its record replaced: what is stored is a function of the scored windows, whichever
+    way they were cut into ranges.
+    """
     mode = Mode(deployment.settings.explanation_mode)
     threshold = deployment.settings.explanation_threshold
 
     def run(connection: Connection, entity: Entity) -> Iterator[Commit]:
         explainer = Explainer(entity.catalogue, mode=mode)
-        for block in active_blocks(connection, entity, windows.start, windows.end):
+        blocks = active_blocks(connection, entity, windows.start, windows.end)
+        if not blocks:
+            return
+        with connection.transaction():
+            surroundings = Surroundings.of(connection, entity, windows, threshold)
+        episodes = OpenEpisodes(surroundings)
+        for block in blocks:
             started = time.perf_counter()
+            last = block is blocks[-1]
             with connection.transaction():
                 evidence = _Evidence(connection, entity, block)
                 codes = triggers(
@@ -73,22 +92,38 @@ def explain_windows(
                     evidence.ensemble.score,
                     threshold=threshold,
                 )
-                explanations = [
-                    explainer.explain(found)
-                    for found in evidence.of_rows(np.flatnonzero(codes), codes)
+                episodes.add(block, codes, evidence.ensemble.score)
+                span, closed = episodes.finish() if last else episodes.close(block.end)
+                records = [
+                    explainer.explain(_of_episode(connection, entity, evidence, episode, mode=mode))
+                    for episode in closed
                 ]
                 rows = results.write_explanations(
-                    connection, entity.entity_id, block, [e.to_dict() for e in explanations]
+                    connection, entity.entity_id, span, [record.to_dict() for record in records]
                 )
             yield Commit(entity.entity_id, block, rows, seconds=time.perf_counter() - started)
 
     yield from each_entity(deployment, entities, run)
 
 
+def _of_episode(
+    connection: Connection, entity: Entity, block: _Evidence, closed: Closed, *, mode: Mode
+) -> WindowEvidence:
+    """Return the evidence of an episode's telling window, which may lie outside of the block."""
+    start = closed.episode.telling
+    if not block.windows.start <= start < block.windows.end:
+        window = WindowRange(start, start + WINDOW_SECONDS)
+        block = _Evidence(connection, entity, window)
+    row = (start - block.windows.start) // WINDOW_SECONDS
+    (found,) = block.of_rows(np.array([row]), {row: closed.code})
+    found = replace(found, episode=closed.episode)
+    return _with_causality(connection, entity, found) if mode is Mode.THOROUGH else found
+
+
 def explain_window(
     deployment: Deployment, entity: Entity, at: datetime, *, mode: Mode = Mode.THOROUGH
 ) -> Explanation:
-    """Explain one processed window on demand, whether or not anything triggered it.
+    """Explain one processed window on demand, by itself, whether or not anything triggered it.
 
     Raises
     ------
@@ -109,14 +144,53 @@ def explain_window(
             evidence.individual.score, evidence.cross_stream.score, evidence.ensemble.score
         )
         codes[codes == 0] = Trigger.FORCED.code
-        (found,) = evidence.of_rows(np.array([0]), codes)
+        (found,) = evidence.of_rows(np.array([0]), {0: int(codes[0])})
+        if mode is Mode.THOROUGH:
+            hours = deployment.settings.network_hours
+            found = _with_causality(connection, entity, found, fit_hours=hours)
     return Explainer(entity.catalogue, mode=mode).explain(found)
+
+
+def _with_causality(
+    connection: Connection, entity: Entity, found: WindowEvidence, *, fit_hours: int | None = None
+) -> WindowEvidence:
+    """Add the newest causal network before the window, and the day up to it.
+
+    With `fit_hours`, a network is fitted on so many hours now where none is fresh enough.
+    """
+    start = datetime.fromtimestamp(found.window_start, tz=UTC)
+    network, problem = read_network(connection, entity.entity_id, start), ""
+    stale = network is None or network.age(found.window_start) > STALE_AFTER_SECONDS
+    if stale and fit_hours is not None:
+        span = read_span(
+            connection, entity, WindowRange.between(start - timedelta(hours=fit_hours), start)
+        )
+        try:
+            if span is None:
+                problem = "none fitted, and no windows before this one to fit it on"
+            else:
+                structure = Structure.of(entity.catalogue)
+                network = fit_network(*span, structure, fitted_at=found.window_start)
+        except FitError as error:
+            problem = str(error)
+    day = WindowRange(
+        found.window_end - WINDOWS_PER_DAY * WINDOW_SECONDS,
+        found.window_end,
+    )
+    span = read_span(connection, entity, day)
+    return replace(
+        found,
+        network=network,
+        network_problem=problem,
+        day=None if span is None else span[0],
+    )
 
 
 class _Evidence:
     """Everything the tables hold of a block, read once."""
 
     def __init__(self, connection: Connection, entity: Entity, windows: WindowRange) -> None:
+        self.windows = windows
         self._connection = connection
         self._entity = entity
         self._block: WindowBlock = read_block(connection, entity, windows)
@@ -127,8 +201,8 @@ class _Evidence:
         )
         self.individual: IndividualScores = read_individual(connection, entity, windows)
 
-    def of_rows(self, rows: IntArray, codes: Any) -> list[WindowEvidence]:  # noqa: ANN401 - int8 array
-        """Return the evidence of some windows of the block, with their trigger codes."""
+    def of_rows(self, rows: IntArray, codes: Mapping[int, int]) -> list[WindowEvidence]:
+        """Return the evidence of some windows of the block, with their trigger codes by row."""
         if len(rows) == 0:
             return []
         block = self._block
@@ -136,13 +210,13 @@ class _Evidence:
         individual = self._with_gap_lengths(history)
         first = block.windows.start + (int(rows[0]) - _TIMELINE_WINDOWS) * WINDOW_SECONDS
         last = block.windows.start + (int(rows[-1]) + 1) * WINDOW_SECONDS
-        minutes = self._minutes(WindowRange(first, last))
+        minutes = minute_values(self._connection, self._entity, WindowRange(first, last))
         found = []
         for row in rows.tolist():
             end = block.windows.start + (row + 1) * WINDOW_SECONDS
             stop = (end - first) // 60
             start = max(0, stop - _TIMELINE_WINDOWS * WINDOW_SECONDS // 60)
-            trigger = Trigger.of_code(int(codes[row])) or Trigger.FORCED
+            trigger = Trigger.of_code(codes[row]) or Trigger.FORCED
             found.append(
                 WindowEvidence.from_results(
                     block,
@@ -191,19 +265,19 @@ class _Evidence:
         health = replace(self.individual.health, consecutive_missing=counts[len(earlier) :])
         return replace(self.individual, health=health)
 
-    def _minutes(self, windows: WindowRange) -> FloatArray:
-        catalogue = self._entity.catalogue
-        readings = journal.read_readings(
-            self._connection, self._entity.entity_id, windows, catalogue
-        ).readings
-        # The journal hands readings out in any order; sums must not depend on it.
-        order = np.lexsort((readings.value, readings.microseconds, readings.stream))
-        return minute_means(
-            readings.stream[order],
-            readings.microseconds[order],
-            readings.value[order],
-            windows.start,
-            len(windows) * WINDOW_SECONDS // 60,
-            len(catalogue.streams),
-            aggregations=[stream.aggregation for stream in catalogue.streams],
-        )
+
+def minute_values(connection: Connection, entity: Entity, windows: WindowRange) -> FloatArray:
+    """Return one-minute values of the journal's readings, shape ``(n_minutes, n_streams)``."""
+    catalogue = entity.catalogue
+    readings = journal.read_readings(connection, entity.entity_id, windows, catalogue).readings
+    # The journal hands readings out in any order; sums must not depend on it.
+    order = np.lexsort((readings.value, readings.microseconds, readings.stream))
+    return minute_means(
+        readings.stream[order],
+        readings.microseconds[order],
+        readings.value[order],
+        windows.start,
+        len(windows) * WINDOW_SECONDS // 60,
+        len(catalogue.streams),
+        aggregations=[stream.aggregation for stream in catalogue.streams],
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from anomaly_assets.storage.queries import top_anomalies
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -68,14 +70,14 @@ def report_of_day(deployment: Deployment, start: datetime, end: datetime) -> Dai
 def _explanations(
     connection: Connection, entity_id: str, start: datetime, end: datetime, threshold: float
 ) -> list[str]:
-    rows = connection.execute(
-        "SELECT e.timestamp, e.summary, e.recommended_action FROM causal_explanations AS e "
-        "JOIN anomaly_scores AS s ON s.entity_id = e.entity_id AND s.timestamp = e.timestamp "
-        "AND s.method = 'ensemble' WHERE e.entity_id = %s AND e.timestamp >= %s "
-        "AND e.timestamp < %s AND s.anomaly_score > %s ORDER BY s.anomaly_score DESC LIMIT %s",
-        (entity_id, start, end, threshold, _BEST),
-    ).fetchall()
-    return [f"- {at:%H:%M}: {summary} *{action}*" for at, summary, action in rows]
+    found = top_anomalies(
+        connection, entity_id=entity_id, since=start, until=end, min_score=threshold, limit=_BEST
+    )
+    return [
+        f"- {row.episode_start:%H:%M}: {row.summary} *{row.recommended_action}*"
+        for row in found
+        if row.summary is not None
+    ]
 
 
 def _unhealthy(connection: Connection, entity_id: str, start: datetime, end: datetime) -> list[str]:

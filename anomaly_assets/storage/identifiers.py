@@ -26,6 +26,21 @@ class Verdict(StrEnum):
     EXPECTED = "expected"
 
 
+class SuggestionKind(StrEnum):
+    """What a suggestion would add to a catalogue."""
+
+    EDGE = "edge"
+    PATTERN = "pattern"
+
+
+class Decision(StrEnum):
+    """How a suggestion stands."""
+
+    OPEN = "open"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
 class RejectionReason(StrEnum):
     """Why a reading was refused."""
 

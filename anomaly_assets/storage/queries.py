@@ -9,18 +9,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anomaly_assets.storage.identifiers import ENTITY_ROW, Method
+from anomaly_assets.streams.windows import WINDOW_SECONDS
 
 if TYPE_CHECKING:
     import psycopg
 
-    from anomaly_assets.streams.windows import FloatArray, IntArray
+    from anomaly_assets.streams.windows import FloatArray, IntArray, WindowRange
 
     Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True)
 class Anomaly:
-    """A window with a high final score, and its explanation where there is one."""
+    """An episode with a high final score, or a window by itself where none was explained.
+
+    Parameters
+    ----------
+    entity_id
+        Whose.
+    window, score, confidence
+        Its window with the highest final score, and that window's score and confidence.
+    anomaly_id, summary, primary_cause, recommended_action
+        Of its explanation; None where there is none.
+    episode_start, episode_end, windows, ongoing
+        Its extent; of an unexplained window just that window.
+    """
 
     entity_id: str
     window: datetime
@@ -30,6 +43,10 @@ class Anomaly:
     summary: str | None
     primary_cause: str | None
     recommended_action: str | None
+    episode_start: datetime
+    episode_end: datetime
+    windows: int
+    ongoing: bool
 
 
 @dataclass(frozen=True)
@@ -76,17 +93,30 @@ def top_anomalies(  # noqa: PLR0913 - the filters a person may set
     min_score: float = 0.7,
     limit: int = 20,
 ) -> list[Anomaly]:
-    """Return the windows with the highest final scores, highest first."""
+    """Return the episodes with the highest final scores, highest first.
+
+    An episode counts by its windows between `since` and `until`. A window above `min_score` that no
+    explanation covers stands for itself.
+    """
     rows = connection.execute(
-        "SELECT s.entity_id, s.timestamp, s.anomaly_score, s.confidence, e.anomaly_id::text, "
-        "e.summary, e.primary_cause, e.recommended_action FROM anomaly_scores AS s "
-        "LEFT JOIN causal_explanations AS e "
-        "ON e.entity_id = s.entity_id AND e.timestamp = s.timestamp "
+        "SELECT * FROM (SELECT DISTINCT ON (s.entity_id, coalesce(e.timestamp, s.timestamp)) "
+        "s.entity_id, s.timestamp, s.anomaly_score, s.confidence, e.anomaly_id::text, "
+        "e.summary, e.primary_cause, e.recommended_action, "
+        "coalesce(e.timestamp, s.timestamp), "
+        "coalesce(e.episode_end, s.timestamp + interval '5 minutes'), "
+        "coalesce(e.windows, 1), coalesce(e.ongoing, false) "
+        "FROM anomaly_scores AS s LEFT JOIN LATERAL ("
+        "SELECT * FROM causal_explanations AS c WHERE c.entity_id = s.entity_id "
+        "AND c.timestamp <= s.timestamp AND c.episode_end > s.timestamp "
+        # An episode before an explanation that somebody asked for of a window in it.
+        "ORDER BY c.trigger = 'forced', c.timestamp DESC LIMIT 1) AS e ON true "
         "WHERE s.method = %(method)s AND s.anomaly_score > %(min_score)s "
         "AND (%(entity)s::text IS NULL OR s.entity_id = %(entity)s) "
         "AND s.timestamp >= coalesce(%(since)s::timestamptz, '-infinity') "
         "AND s.timestamp < coalesce(%(until)s::timestamptz, 'infinity') "
-        "ORDER BY s.anomaly_score DESC, s.timestamp, s.entity_id LIMIT %(limit)s",
+        "ORDER BY s.entity_id, coalesce(e.timestamp, s.timestamp), s.anomaly_score DESC, "
+        "s.timestamp) AS episodes "
+        "ORDER BY anomaly_score DESC, timestamp, entity_id LIMIT %(limit)s",
         {
             "method": Method.ENSEMBLE,
             "min_score": min_score,
@@ -112,6 +142,49 @@ def final_scores(connection: Connection, entity_id: str) -> tuple[IntArray, Floa
     starts = np.array([row[0] for row in rows], dtype=np.int64)
     scores = np.array([np.nan if row[1] is None else row[1] for row in rows], dtype=np.float64)
     return starts, scores
+
+
+def strongest_scores(
+    connection: Connection, entity_id: str, windows: WindowRange
+) -> tuple[IntArray, FloatArray]:
+    """Return what decides whether windows are explained, of those that have a final score.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Window starts (epoch seconds) in order, and the highest tier-1 score, the tier-2 score and
+        the final score of each, shape ``(n_windows, 3)``; NaN where unknown.
+    """
+    rows = connection.execute(
+        "SELECT extract(epoch FROM timestamp)::bigint, "
+        "max(anomaly_score) FILTER (WHERE method = %(individual)s), "
+        "max(anomaly_score) FILTER (WHERE method = %(cross)s AND stream_id = %(row)s), "
+        "max(anomaly_score) FILTER (WHERE method = %(final)s) FROM anomaly_scores "
+        "WHERE entity_id = %(entity)s AND timestamp >= %(start)s AND timestamp < %(end)s "
+        "GROUP BY timestamp HAVING bool_or(method = %(final)s) ORDER BY timestamp",
+        {
+            "individual": Method.INDIVIDUAL,
+            "cross": Method.CROSS_STREAM,
+            "final": Method.ENSEMBLE,
+            "row": ENTITY_ROW,
+            "entity": entity_id,
+            "start": windows.start_time,
+            "end": windows.end_time,
+        },
+    ).fetchall()
+    starts = np.array([row[0] for row in rows], dtype=np.int64)
+    scores = np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), 3)
+    return starts, scores
+
+
+def scored_until(connection: Connection, entity_id: str) -> int | None:
+    """Return the end (epoch seconds) of an entity's last window with a final score, if any."""
+    row = connection.execute(
+        "SELECT extract(epoch FROM max(timestamp))::bigint FROM anomaly_scores "
+        "WHERE entity_id = %s AND stream_id = %s AND method = %s",
+        (entity_id, ENTITY_ROW, Method.ENSEMBLE),
+    ).fetchone()
+    return None if row is None or row[0] is None else int(row[0]) + WINDOW_SECONDS
 
 
 def explanation_record(connection: Connection, anomaly_id: str) -> dict[str, Any] | None:

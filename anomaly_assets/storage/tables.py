@@ -27,7 +27,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from anomaly_assets.detection.health import GapClass
-from anomaly_assets.storage.identifiers import Method, RejectionReason, Verdict
+from anomaly_assets.storage.identifiers import (
+    Decision,
+    Method,
+    RejectionReason,
+    SuggestionKind,
+    Verdict,
+)
 from anomaly_assets.streams.aggregation import MissingReason
 
 if TYPE_CHECKING:
@@ -170,13 +176,21 @@ class AnomalyScore(Base):
 
 
 class CausalExplanation(Base):
-    """Why an anomaly happened."""
+    """Why an anomaly happened: one row an episode."""
 
     __tablename__ = "causal_explanations"
 
     entity_id: Mapped[str] = mapped_column(primary_key=True)
-    timestamp: Mapped[datetime] = mapped_column(primary_key=True)
+    timestamp: Mapped[datetime] = mapped_column(
+        primary_key=True, comment="first window of the episode"
+    )
     anomaly_id: Mapped[UUID] = mapped_column(primary_key=True)
+    episode_end: Mapped[datetime] = mapped_column(comment="end of its last anomalous window")
+    windows: Mapped[int] = mapped_column(Integer, comment="its anomalous windows")
+    peak_score: Mapped[float | None] = mapped_column(
+        comment="its highest final score; NULL: unknown"
+    )
+    ongoing: Mapped[bool] = mapped_column(comment="the next window may still belong to it")
     summary: Mapped[str]
     mode: Mapped[str]
     trigger: Mapped[str]
@@ -192,6 +206,9 @@ class CausalExplanation(Base):
 
     __table_args__ = (
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_is_a_share"),
+        CheckConstraint("peak_score BETWEEN 0 AND 1", name="peak_score_is_a_share"),
+        CheckConstraint("episode_end > timestamp", name="episode_takes_time"),
+        CheckConstraint("windows > 0", name="windows_is_a_count"),
         Index("ix_causal_explanations_anomaly_id", "anomaly_id"),
         _by_month("causal_explanations"),
     )
@@ -353,3 +370,56 @@ class LateWindow(Base):
     window: Mapped[datetime] = mapped_column(primary_key=True)
     first_received_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     readings: Mapped[int] = mapped_column(BigInteger)
+
+
+class StoredNetwork(Base):
+    """A causal network of an entity, as fitted."""
+
+    __tablename__ = "causal_networks"
+
+    entity_id: Mapped[str] = mapped_column(primary_key=True)
+    fitted_at: Mapped[datetime] = mapped_column(
+        primary_key=True, comment="end of the span it was fitted on"
+    )
+    network: Mapped[dict[str, Any]]
+    n_windows: Mapped[int] = mapped_column(BigInteger)
+    fit_quality: Mapped[float | None] = mapped_column(
+        comment="0 to 1; NULL: no stream with causes could be fitted"
+    )
+    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+
+    __table_args__ = (
+        CheckConstraint("fit_quality BETWEEN 0 AND 1", name="fit_quality_is_a_share"),
+        CheckConstraint("n_windows >= 0", name="n_windows_is_a_count"),
+    )
+
+
+class StoredSuggestion(Base):
+    """Something the data suggest for the catalogue, until somebody decides."""
+
+    __tablename__ = "suggestions"
+
+    suggestion_id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    entity_id: Mapped[str]
+    kind: Mapped[str]
+    subject: Mapped[str] = mapped_column(comment="what is suggested, in words: its identity")
+    payload: Mapped[dict[str, Any]]
+    support: Mapped[float] = mapped_column(comment="share of the samples that show it, 0 to 1")
+    first_seen: Mapped[datetime] = mapped_column(comment="end of the first span with it")
+    last_seen: Mapped[datetime] = mapped_column(comment="end of the last span with it")
+    status: Mapped[str] = mapped_column(server_default=text("'open'"))
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None]
+
+    __table_args__ = (
+        CheckConstraint(one_of("kind", SuggestionKind), name="kind_known"),
+        CheckConstraint(one_of("status", Decision), name="status_known"),
+        CheckConstraint("support BETWEEN 0 AND 1", name="support_is_a_share"),
+        CheckConstraint("first_seen <= last_seen", name="seen_in_order"),
+        CheckConstraint(
+            "(status = 'open') = (decided_at IS NULL) AND (status = 'open') = (decided_by IS NULL)",
+            name="decision_has_time_and_author",
+        ),
+        UniqueConstraint("entity_id", "kind", "subject", name="uq_suggestions_subject"),
+        Index("ix_suggestions_entity_id_status", "entity_id", "status"),
+    )

@@ -330,7 +330,9 @@ class TestViews:
             processed,
             "SELECT count(*) FROM anomaly_scores WHERE method = 'ensemble' AND anomaly_score > 0",
         )
-        assert len(scores) == known > 100
+        assert known > len(scores) > 100
+        explained = [one for one in everything if one["anomaly_id"] is not None]
+        assert len({one["anomaly_id"] for one in explained}) == len(explained) > 0
         few = call(
             "anomalies", "--entity", "ann", "--from", MORNING.isoformat(), "--to", END.date(),
             "--min-score", 0, "--limit", 3, "--json",
@@ -338,7 +340,9 @@ class TestViews:
         assert len(few) == 3
         assert all(MORNING <= datetime.fromisoformat(one["window"]) < END for one in few)
         shown = call("anomalies", "--min-score", 0, "--limit", 1)
-        assert "more: anomaly-assets explain --entity ann" in shown.out
+        top = everything[0]
+        which = top["anomaly_id"] or f"--entity ann --at {top['window'][:16]}"
+        assert f"more: anomaly-assets explain {which}" in " ".join(shown.out.split())
         assert "no window scores above 1" in call("anomalies", "--min-score", 1).out
 
     def test_explain_by_identifier(self, processed: Database) -> None:
@@ -353,6 +357,21 @@ class TestViews:
         shown = call("explain", found[0])
         assert shown.code == 0
         assert found[2] in " ".join(shown.out.split())
+
+    def test_explain_draws_a_figure(self, processed: Database, tmp_path: Path) -> None:
+        """A stored explanation and any window are drawn; other files are refused, in one line."""
+        ((identifier,),) = query(
+            processed, "SELECT anomaly_id::text FROM causal_explanations LIMIT 1"
+        )
+        stored, forced = tmp_path / "stored.png", tmp_path / "forced.SVG"
+        assert call("explain", identifier, "--plot", stored).code == 0
+        assert stored.read_bytes().startswith(b"\x89PNG")
+        at = (START + timedelta(hours=12)).isoformat()
+        assert call("explain", "--entity", "ann", "--at", at, "--plot", forced).code == 0
+        assert "<svg" in forced.read_text()
+        assert ".pdf, .png, .svg" in refused("explain", identifier, "--plot", tmp_path / "a.gif")
+        nowhere = tmp_path / "nowhere" / "a.png"
+        assert "cannot write the figure" in refused("explain", identifier, "--plot", nowhere)
 
     def test_explain_by_window(self, processed: Database) -> None:
         """Any processed window can be explained, thoroughly or fast, anomalous or not."""

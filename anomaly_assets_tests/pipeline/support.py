@@ -21,7 +21,8 @@ RESULTS = {
     "anomaly_scores": "*",
     "stream_health": "*",
     "gap_patterns": "*",
-    "causal_explanations": "entity_id, timestamp, anomaly_id, summary, mode, trigger, "
+    "causal_explanations": "entity_id, timestamp, anomaly_id, episode_end, windows, peak_score, "
+    "ongoing, summary, mode, trigger, "
     "primary_cause, confidence, causal_attribution, temporal_sequence, evidence, "
     "alternative_explanations, recommended_action, record",
 }

@@ -93,3 +93,35 @@ def test_unreachable_server_is_said_so() -> None:
     with pytest.raises(DatabaseUnreachableError) as caught:
         migrate.current(url)
     assert "secret" not in str(caught.value)
+
+
+def test_networks_and_suggestions_go_with_their_revision(database: Database) -> None:
+    """One revision down removes the two tables and their rows, and no other row; up again works."""
+    with database.connect() as connection:
+        ensure_partitions(connection, MOMENT, MOMENT)
+        connection.execute("INSERT INTO entities (entity_id) VALUES ('e')")
+        connection.execute(
+            "INSERT INTO readings (entity_id, event_time, stream_id, value, source) "
+            "VALUES ('e', %s, 's', 1, 'test')",
+            (MOMENT,),
+        )
+        connection.execute(
+            "INSERT INTO causal_networks (entity_id, fitted_at, network, n_windows) "
+            "VALUES ('e', %s, '{}', 288)",
+            (MOMENT,),
+        )
+        connection.execute(
+            "INSERT INTO suggestions (entity_id, kind, subject, payload, support, first_seen, "
+            "last_seen) VALUES ('e', 'edge', 'a -> b', '{}', 0.9, %(at)s, %(at)s)",
+            {"at": MOMENT},
+        )
+    migrate.downgrade(database.url, "0001")
+    assert {"causal_networks", "suggestions"}.isdisjoint(tables(database))
+    migrate.upgrade(database.url)
+    migrate.check(database.url)
+    with database.connect() as connection:
+        counts = [
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - constants
+            for table in ("entities", "readings", "causal_networks", "suggestions")
+        ]
+    assert counts == [(1,), (1,), (0,), (0,)]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from anomaly_assets.detection.results import EnsembleResults, StreamHealth
+from anomaly_assets.errors import StorageError
 from anomaly_assets.storage import results
 from anomaly_assets.storage.entities import ensure_entity
 from anomaly_assets.storage.partitions import ensure_partitions
@@ -18,6 +19,8 @@ from anomaly_assets.storage.queries import (
     entity_statuses,
     explanation_record,
     final_scores,
+    scored_until,
+    strongest_scores,
     top_anomalies,
 )
 from anomaly_assets.storage.windows import entity_lock, missing_counts, stored_ranges
@@ -111,6 +114,39 @@ def test_an_anomaly_has_its_explanation(connection: Connection) -> None:
     assert explained.primary_cause == "effort"
     assert explained.recommended_action == "Nothing."
     assert (plain.anomaly_id, plain.summary) == (None, None)
+
+
+def test_an_episode_is_listed_once(connection: Connection) -> None:
+    """Windows of an explained episode are one anomaly, told by its highest; others stand alone."""
+    record = {
+        "anomaly_id": str(UUID(int=7)), "window_start": at(0), "episode_start": at(0),
+        "episode_end": at(3), "windows": 2, "peak_score": 0.9, "ongoing": True,
+        "summary": "Much.", "mode": "fast", "trigger": "final_score",
+    }  # fmt: skip
+    results.write_explanations(connection, "ann", some(0, 4), [record])
+    episode, alone = top_anomalies(connection, entity_id="ann", min_score=0.1)
+    assert (episode.window, episode.score, episode.windows) == (at(1), 0.9, 2)
+    assert (episode.episode_start, episode.episode_end, episode.ongoing) == (at(0), at(3), True)
+    assert (alone.window, alone.anomaly_id, alone.windows, alone.ongoing) == (at(3), None, 1, False)
+    assert (alone.episode_start, alone.episode_end) == (at(3), at(4))
+
+
+def test_an_episode_of_another_range_is_refused(connection: Connection) -> None:
+    """An explanation that begins outside of the windows replaced would escape replacement."""
+    record = {"anomaly_id": str(UUID(int=7)), "window_start": at(9), "summary": "", "mode": "fast"}
+    with pytest.raises(StorageError, match="outside of the windows"):
+        results.write_explanations(connection, "ann", some(0, 4), [record])
+
+
+def test_what_decides_is_the_strongest_score_of_each_tier(connection: Connection) -> None:
+    """Windows with a final score come in order, with NaN for a tier that said nothing."""
+    starts, scores = strongest_scores(connection, "ann", some(1, 9))
+    assert starts.tolist() == some(1, 4).starts().tolist()
+    np.testing.assert_array_equal(scores[:, 2], [0.9, np.nan, 0.75])
+    assert np.isnan(scores[:, :2]).all()
+    assert strongest_scores(connection, "nobody", some(0, 9))[1].shape == (0, 3)
+    assert scored_until(connection, "ann") == some(0, 4).end
+    assert scored_until(connection, "nobody") is None
 
 
 def test_anomalies_are_filtered(connection: Connection) -> None:

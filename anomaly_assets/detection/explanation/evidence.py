@@ -8,6 +8,8 @@ from typing import Self
 
 import numpy as np
 
+from anomaly_assets.detection.explanation.episodes import Episode
+from anomaly_assets.detection.explanation.network.model import CausalNetwork
 from anomaly_assets.detection.explanation.triggers import Trigger
 from anomaly_assets.detection.results import (
     CrossStreamScores,
@@ -93,6 +95,13 @@ class WindowEvidence:
         :func:`~anomaly_assets.detection.explanation.events.minute_means`.
     minutes_start
         Start of their first row, seconds since the epoch.
+    episode
+        The episode that the window speaks for; None for a window by itself.
+    network, network_problem
+        Causal network fitted on windows before this one; without one, why there is none.
+    day
+        Values of the windows of the last day up to and with this one, oldest first and without a
+        break, shape ``(any, n_streams)``, from which lead-lag is computed.
 
     Raises
     ------
@@ -113,6 +122,10 @@ class WindowEvidence:
     gaps: GapRow | None = None
     minutes: FloatArray | None = None
     minutes_start: int | None = None
+    episode: Episode | None = None
+    network: CausalNetwork | None = None
+    network_problem: str = ""
+    day: FloatArray | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that are not about the same streams."""
@@ -128,7 +141,11 @@ class WindowEvidence:
         for what, row in per_stream.items():
             if row is not None and row.shape != (n_streams,):
                 self._refuse(what, row.shape, "(n_streams,)")
-        for what, matrix in (("history", self.history), ("minutes", self.minutes)):
+        for what, matrix in (
+            ("history", self.history),
+            ("minutes", self.minutes),
+            ("day", self.day),
+        ):
             if matrix is not None and (matrix.ndim != 2 or matrix.shape[1] != n_streams):
                 self._refuse(what, matrix.shape, f"(any, {n_streams})")
         if (self.minutes is None) != (self.minutes_start is None):
@@ -161,6 +178,7 @@ class WindowEvidence:
         ensemble: EnsembleResults,
         minutes: FloatArray | None = None,
         minutes_start: int | None = None,
+        episode: Episode | None = None,
     ) -> Self:
         """Take one window out of the results of a block.
 
@@ -171,8 +189,8 @@ class WindowEvidence:
         history
             Values of the windows before the *block*, oldest first, shape ``(any, n_streams)``;
             without them the explanation would depend on where blocks happen to be cut.
-        individual, cross_stream, gaps, ensemble, minutes, minutes_start
-            Results of the block; one-minute values as the class takes them.
+        individual, cross_stream, gaps, ensemble, minutes, minutes_start, episode
+            Results of the block; one-minute values and episode as the class takes them.
         """
         earlier = np.concatenate((history[-HISTORY_WINDOWS:], block.values[:row]))
         return cls(
@@ -205,4 +223,5 @@ class WindowEvidence:
             ),
             minutes=minutes,
             minutes_start=minutes_start,
+            episode=episode,
         )

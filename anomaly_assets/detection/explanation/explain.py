@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
+from anomaly_assets.detection.explanation.causality import (
+    Causality,
+    attribution_by,
+    causality_of,
+    network_evidence,
+    related_streams,
+    upstream_causes,
+)
+from anomaly_assets.detection.explanation.cause import CauseKind
 from anomaly_assets.detection.explanation.causes import Cause, possible_causes
+from anomaly_assets.detection.explanation.episodes import Episode
 from anomaly_assets.detection.explanation.events import Event
 from anomaly_assets.detection.explanation.evidence import WindowEvidence
+from anomaly_assets.detection.explanation.exemplars import ExemplarMemory
 from anomaly_assets.detection.explanation.facts import CatalogueFacts, WindowFacts
 from anomaly_assets.detection.explanation.matching import SequenceMatch
+from anomaly_assets.detection.explanation.network.attribution import Attributor
+from anomaly_assets.detection.explanation.network.model import CausalNetwork
 from anomaly_assets.detection.explanation.record import (
     OTHER,
     Alternative,
@@ -65,15 +79,25 @@ class Explainer:
         The streams and the templates.
     mode
         ``fast`` matches the fifteen minutes up to the window's end with the templates and names two
-        alternatives; ``thorough`` takes the hour before the window and names five.
+        alternatives; ``thorough`` takes the hour before the window, consults the causal network
+        and lead-lag too, and names five.
+    exemplars
+        Courses of events that people have named, matched beside the templates.
     """
 
-    version = 1
+    version = 2
 
-    def __init__(self, catalogue: Catalogue, *, mode: Mode = Mode.FAST) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        mode: Mode = Mode.FAST,
+        exemplars: ExemplarMemory | None = None,
+    ) -> None:
         self.mode = Mode(mode)
-        self._of = CatalogueFacts.of(catalogue)
+        self._of = CatalogueFacts.of(catalogue, exemplars)
         self._extent = _EXTENTS[self.mode]
+        self._attributor: Attributor | None = None
 
     def explain(self, evidence: WindowEvidence) -> Explanation:
         """Explain one window.
@@ -95,15 +119,25 @@ class Explainer:
         """
         self._check(evidence)
         facts = WindowFacts(self._of, evidence, self._extent.lookback)
-        causes = possible_causes(facts)
+        causality = Causality()
+        if self.mode is Mode.THOROUGH:
+            causality = causality_of(facts, self._attributor_of(evidence.network))
+        causes = [*possible_causes(facts), *upstream_causes(facts, causality)]
+        causes.sort(key=lambda cause: -cause.log_odds)
         primary = causes[0]
         probabilities = _probabilities([cause.log_odds for cause in causes])
         used, degraded = self._methods(facts)
+        episode = evidence.episode or Episode.of_window(evidence.window_start, evidence.score)
         return Explanation(
-            anomaly_id=anomaly_id(evidence.entity_id, evidence.window_start),
+            anomaly_id=anomaly_id(evidence.entity_id, episode.start),
             entity_id=evidence.entity_id,
             time_zone=evidence.time_zone,
             window_start=evidence.window_start,
+            episode_start=episode.start,
+            episode_end=episode.end,
+            windows=episode.windows,
+            peak_score=known(episode.peak_score),
+            ongoing=episode.ongoing,
             mode=self.mode.value,
             trigger=evidence.trigger,
             score=known(evidence.score),
@@ -111,23 +145,32 @@ class Explainer:
             summary=primary.sentence,
             primary_cause=primary.title,
             cause_kind=primary.kind.value,
-            confidence=_confidence(facts, primary, probabilities[0]),
-            causal_attribution=facts.attribution,
+            cause_streams=self._ids(primary.streams),
+            confidence=_confidence(facts, causality, primary, probabilities[0]),
+            causal_attribution=attribution_by(causality) or facts.attribution,
             temporal_sequence=self._timeline(facts),
             evidence=Evidence(
                 matched_sequence=_matched_sequence(facts, primary.match),
                 streams=self._streams(facts, primary),
                 context=facts.context,
+                network=network_evidence(facts, causality),
+                related=related_streams(facts, causality),
             ),
             primary_probability=probabilities[0],
             alternative_explanations=self._alternatives(causes, probabilities),
             recommended_action=primary.action,
-            missing_streams=tuple(
-                self._of.catalogue.stream_ids[i] for i in np.nonzero(~facts.available)[0].tolist()
-            ),
-            methods_used=used,
-            degraded=degraded,
+            missing_streams=self._ids(np.nonzero(~facts.available)[0].tolist()),
+            methods_used=used + causality.used,
+            degraded=degraded + causality.degraded,
         )
+
+    def _attributor_of(self, network: CausalNetwork | None) -> Attributor | None:
+        """Return what explains by a network; the last one is kept, for the windows that follow."""
+        if network is None:
+            return None
+        if self._attributor is None or self._attributor.network is not network:
+            self._attributor = Attributor(network)
+        return self._attributor
 
     def _check(self, evidence: WindowEvidence) -> None:
         """Refuse evidence about the streams of another catalogue."""
@@ -140,12 +183,15 @@ class Explainer:
             )
             raise InputError(msg)
 
+    def _ids(self, positions: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self._of.catalogue.stream_ids[i] for i in positions)
+
     def _alternatives(
         self, causes: list[Cause], probabilities: list[float]
     ) -> tuple[Alternative, ...]:
         """Name the next best causes; all the rest is "other"."""
         named = [
-            Alternative(cause.kind.value, cause.title, probability)
+            Alternative(cause.kind.value, cause.title, probability, self._ids(cause.streams))
             for cause, probability in zip(causes, probabilities, strict=True)
         ][1 : 1 + self._extent.alternatives]
         rest = 1.0 - probabilities[0] - sum(other.probability for other in named)
@@ -203,8 +249,6 @@ class Explainer:
                 used.append(method)
             else:
                 degraded.append(absent)
-        if self.mode is Mode.THOROUGH:
-            degraded += ["causal network: none fitted", "lead-lag: none computed"]
         return tuple(used), tuple(degraded)
 
 
@@ -215,11 +259,15 @@ def _probabilities(log_odds: list[float]) -> list[float]:
     return [float(share) for share in shares]
 
 
-def _confidence(facts: WindowFacts, primary: Cause, probability: float) -> float:
+def _confidence(
+    facts: WindowFacts, causality: Causality, primary: Cause, probability: float
+) -> float:
     """Probability of the cause, capped where too little was observed to be sure.
 
     Absence is no lack of evidence where the cause is an absence.
     """
+    if primary.kind is CauseKind.UPSTREAM and causality.findings is not None:
+        probability = min(probability, causality.findings.confidence_cap)
     about_absence = bool(primary.streams) and not facts.available[list(primary.streams)].any()
     observed = float(facts.available.mean())
     if observed < ENOUGH_OBSERVED and observed > 0.0 and not about_absence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,19 +17,33 @@ from anomaly_assets.detection.explanation.events import (
     sequence_of,
 )
 from anomaly_assets.detection.explanation.evidence import HISTORY_WINDOWS, WindowEvidence
+from anomaly_assets.detection.explanation.exemplars import ExemplarMemory
 from anomaly_assets.detection.explanation.matching import SequenceMatch, SequenceMatcher
 from anomaly_assets.detection.explanation.record import Attribution
-from anomaly_assets.detection.explanation.wording import Clock, in_words, stream_name
+from anomaly_assets.detection.explanation.wording import (
+    Clock,
+    in_words,
+    number,
+    stream_name,
+    with_unit,
+)
 from anomaly_assets.detection.scoring import p_of_score
 from anomaly_assets.streams.catalogue import Aggregation, Catalogue, StreamType
 from anomaly_assets.streams.windows import WINDOW_SECONDS, BoolArray, FloatArray, IntArray
 
+#: A single deviation counts as one from here; below, the value is where it was expected.
+DEVIATING = 2.0
+#: Scores from here on are anomalous by themselves.
+ANOMALOUS = 0.7
 #: A p-value above this is ordinary: it happens somewhere in nearly every window.
 ORDINARY_P = 0.1
 #: Voice of tier 2 that hears relationships between streams break.
 RELATIONSHIPS = "relationships"
-#: Minutes before a window that are not trusted to be free of its anomaly.
+#: Voice of tier 2 that hears all streams together away from their levels.
+LEVELS = "levels"
+#: Minutes before a window that are not trusted to be free of its anomaly, and windows.
 SUSPECT_MINUTES = 10
+SUSPECT_WINDOWS = 2
 #: Contributions below this share are not worth a line.
 SMALLEST_SHARE = 0.005
 
@@ -40,7 +55,8 @@ class CatalogueFacts:
     Arrays have shape ``(n_streams,)``; ``per_minute`` turns a window's value into a minute's,
     ``per_minute_scale`` its scale, both NaN where the two cannot be compared; ``counted`` marks
     streams for which a minute without a reading is a minute with nothing; ``hold`` is the number of
-    minutes for which a reading stands; ``eventful`` marks streams of happenings rather than levels.
+    minutes for which a reading stands; ``eventful`` marks streams of happenings rather than levels;
+    ``causes_of`` names the streams that each one follows, as positions.
     """
 
     catalogue: Catalogue
@@ -49,6 +65,7 @@ class CatalogueFacts:
     event_names: EventNames
     group_of: IntArray
     members: tuple[IntArray, ...]
+    causes_of: tuple[tuple[int, ...], ...]
     hold: IntArray
     counted: BoolArray
     eventful: BoolArray
@@ -57,8 +74,8 @@ class CatalogueFacts:
     matcher: SequenceMatcher
 
     @classmethod
-    def of(cls, catalogue: Catalogue) -> CatalogueFacts:
-        """Compute them."""
+    def of(cls, catalogue: Catalogue, exemplars: ExemplarMemory | None = None) -> CatalogueFacts:
+        """Compute them; `exemplars` are courses of events that people have named."""
         streams = catalogue.streams
         group_of = catalogue.group_of_stream
         totals = np.array([s.aggregation is Aggregation.SUM for s in streams], dtype=bool)
@@ -75,6 +92,14 @@ class CatalogueFacts:
             group_names=tuple(in_words(group) for group in catalogue.group_ids),
             event_names=EventNames.of(catalogue),
             group_of=group_of,
+            causes_of=tuple(
+                tuple(
+                    catalogue.index(edge.cause)
+                    for edge in catalogue.causal_edges
+                    if edge.effect == stream.id and edge.cause in catalogue.stream_ids
+                )
+                for stream in streams
+            ),
             members=tuple(np.nonzero(group_of == g)[0] for g in range(len(catalogue.groups))),
             hold=np.array(
                 [max(MINUTES_PER_WINDOW, int(s.expected_interval // 60) + 1) for s in streams],
@@ -87,7 +112,7 @@ class CatalogueFacts:
             ),
             per_minute=np.where(maxima, np.nan, per_minute),
             per_minute_scale=np.where(maxima, np.nan, scale),
-            matcher=SequenceMatcher(catalogue.templates),
+            matcher=SequenceMatcher(catalogue.templates, exemplars),
         )
 
 
@@ -144,6 +169,68 @@ class WindowFacts:
         return np.where(np.isfinite(scale) & (scale > 0.0), scale, np.nan)
 
     @cached_property
+    def departures(self) -> FloatArray:
+        """Tier 1's scales by which each window, this one last, lies from the time before.
+
+        Shape ``(n_earlier + 1, n_streams)``, NaN where unknown. Unlike tier 1's own deviation, the
+        level does not follow what has been going on for some windows.
+        """
+        rows = np.concatenate((self.history, self.values[None, :]))
+        before = rows[: max(len(rows) - 1 - self._recent, 0)]
+        counts = np.isfinite(before).sum(axis=0)
+        ordered = np.sort(before, axis=0) if len(before) else np.full_like(rows[:1], np.nan)
+        middle = np.take_along_axis(ordered, np.maximum(counts - 1, 0)[None, :] // 2, axis=0)[0]
+        level = np.where(np.isfinite(middle), middle, self.expected)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            departures: FloatArray = (rows - level) / self.scale
+        return departures
+
+    @cached_property
+    def deviates(self) -> BoolArray:
+        """Which streams are anomalous by themselves and away from where they were expected."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray((self.score >= ANOMALOUS) & (np.abs(self.deviation) >= DEVIATING))
+
+    @cached_property
+    def stirred(self) -> FloatArray:
+        """Scales by which each stream has left its level at most since the anomaly began."""
+        rows = np.concatenate((self.departures[-1 - self._recent :], self.deviation[None, :]))
+        return np.asarray(np.fmax.reduce(np.abs(rows), axis=0, initial=0.0))
+
+    @property
+    def _recent(self) -> int:
+        """Windows before this one that may already belong to what is explained."""
+        return max(SUSPECT_WINDOWS, self.windows_since_onset)
+
+    @property
+    def windows_since_onset(self) -> int:
+        """Windows between the episode's first one and this one, 0 for a window by itself."""
+        episode = self.evidence.episode
+        if episode is None:
+            return 0
+        return max(0, (self.evidence.window_start - episode.start) // WINDOW_SECONDS)
+
+    @cached_property
+    def settled(self) -> BoolArray:
+        """Which streams had a value before the anomaly, shape ``(n_windows, n_streams)``.
+
+        The oldest half of the history, and less of it where the episode has lasted longer: an alarm
+        may come some windows after what it is about.
+        """
+        known = len(self.history)
+        return np.asarray(
+            self.seen_before[: max(1, min(known // 2, known - self.windows_since_onset))]
+        )
+
+    @cached_property
+    def spoke(self) -> BoolArray:
+        """Whether a reading of each stream stands behind its value.
+
+        Nothing counted and nothing stepped are inferred, not received.
+        """
+        return np.asarray(self.available & ~(self.of.counted & (self.values == 0.0)))
+
+    @cached_property
     def missing_for(self) -> IntArray:
         """Windows in a row, this one included, that each stream has been missing."""
         tier1 = self.evidence.individual
@@ -196,6 +283,11 @@ class WindowFacts:
         """Row of the minute matrix in which the window starts."""
         return (self.evidence.window_start - (self.evidence.minutes_start or 0)) // 60
 
+    def windows_before(self, minute: int) -> int:
+        """Windows by which a row of the minute matrix lies before this one, at most the history."""
+        before = -((minute - self._window_minute) // MINUTES_PER_WINDOW)
+        return min(max(before, 0), len(self.history))
+
     def minute_time(self, minute: int) -> int:
         """Seconds since the epoch of a row of the minute matrix."""
         return (self.evidence.minutes_start or 0) + 60 * minute
@@ -229,6 +321,15 @@ class WindowFacts:
                 return self.minute_time(event.minute)
         return None
 
+    def where_expected(self, stream: int) -> str:
+        """``At 10:35 heart rate was 148 bpm where 72 was expected``, but for the capital."""
+        actual = with_unit(float(self.values[stream]), self.of.catalogue.streams[stream].unit)
+        usual, name = number(float(self.expected[stream])), self.of.names[stream]
+        at = self.clock.time(self.evidence.window_start)
+        if not np.isfinite(self.expected[stream]):
+            return f"at {at} {name} was {actual}"
+        return f"at {at} {name} was {actual} where {usual} was expected"
+
     def voice(self, name: str) -> float:
         """Score of a voice of tier 2, NaN where it is not there."""
         tier2 = self.evidence.cross_stream
@@ -245,6 +346,22 @@ class WindowFacts:
         return _beyond_ordinary(self.score)
 
     @cached_property
+    def parts(self) -> FloatArray:
+        """Nats of the anomaly that belong to each stream: its own and its share of the gaps'."""
+        parts, gaps = self.surprising.copy(), self.evidence.gaps
+        if gaps is not None:
+            surprise = np.where(np.isfinite(gaps.surprise), np.maximum(gaps.surprise, 0.0), 0.0)
+            total = float(surprise.sum())
+            if total > 0.0:
+                parts += float(_beyond_ordinary(np.array([gaps.score]))[0]) * surprise / total
+        return parts
+
+    def accounted_for(self, streams: Iterable[int]) -> float:
+        """Share of the streams' parts in the anomaly that belongs to `streams`, 1 of nothing."""
+        total = float(self.parts.sum())
+        return float(self.parts[list(streams)].sum()) / total if total > 0.0 else 1.0
+
+    @cached_property
     def attribution(self) -> Attribution:
         """Shares of the streams in the anomaly, and what belongs to none of them.
 
@@ -252,13 +369,7 @@ class WindowFacts:
         those of the gaps are shared by the streams whose absence or presence surprises; what tier 2
         or the final score says beyond all that belongs to no stream.
         """
-        parts = self.surprising.copy()
-        gaps, tier2 = self.evidence.gaps, self.evidence.cross_stream
-        if gaps is not None:
-            surprise = np.where(np.isfinite(gaps.surprise), np.maximum(gaps.surprise, 0.0), 0.0)
-            total = float(surprise.sum())
-            if total > 0.0:
-                parts += float(_beyond_ordinary(np.array([gaps.score]))[0]) * surprise / total
+        parts, gaps, tier2 = self.parts, self.evidence.gaps, self.evidence.cross_stream
         said = [self.evidence.score]
         if tier2 is not None:
             said += [tier2.score, *tier2.voices.values()]

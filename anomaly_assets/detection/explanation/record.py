@@ -16,6 +16,11 @@ from anomaly_assets.errors import InputError
 ANOMALY_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "anomaly-assets/anomaly")
 #: Name under which causes that nobody thought of share the probability.
 OTHER = "other"
+#: Shares and roots that the text tells; the record holds all.
+_TOLD = 6
+_ROOTS_TOLD = 3
+#: Fields that are moments: seconds since the epoch here, ISO 8601 where they are stored or sent.
+_TIMES = ("window_start", "episode_start", "episode_end")
 
 
 def anomaly_id(entity_id: str, window_start: int) -> str:
@@ -129,13 +134,73 @@ class Attribution:
     Parameters
     ----------
     contributions
-        Share of each contributing stream in (0, 1], largest first.
+        Share of each contributing stream, > 0, largest first.
     unexplained
-        Share that belongs to no stream; with the contributions it sums to 1.
+        Share that belongs to none of them, at least 0.
+    offsetting
+        What pushed the other way, as a positive share: contributions plus `unexplained` minus
+        `offsetting` make 1.
+    target
+        The stream whose deviation is shared out; None where it is the anomaly as a whole.
+    method
+        ``causal network``, or ``scores`` where there is none to go by.
     """
 
     contributions: dict[str, float]
     unexplained: float
+    offsetting: float = 0.0
+    target: str | None = None
+    method: str = "scores"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEvidence:
+    """What the causal network says.
+
+    Parameters
+    ----------
+    fitted_at
+        End of the span it was fitted on, seconds since the epoch.
+    age_minutes
+        From there to the window explained.
+    fit_quality
+        Mean share of variance that causes explain, in [0, 1]; None where no stream has causes.
+    roots
+        Streams in which the anomaly may have begun, with their probabilities, the largest first.
+    other
+        Probability that it began elsewhere; with the roots it sums to 1.
+    path
+        From the most probable root to the stream explained.
+    """
+
+    fitted_at: int
+    age_minutes: float
+    fit_quality: float | None
+    roots: dict[str, float]
+    other: float
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RelatedStreams:
+    """A stream that leads another, or moves with it (``kind`` is ``leads`` or ``concurrent``).
+
+    The correlation, in [-1, 1], is that of what neither stream's own past foretold, at that lag.
+    """
+
+    leader: str
+    follower: str
+    lag_minutes: int
+    correlation: float
+    kind: str
+
+    @property
+    def line(self) -> str:
+        """The finding as one line of text."""
+        if self.kind == "concurrent":
+            return f"{self.leader} and {self.follower} move together ({self.correlation:+.2f})"
+        when = f"by {self.lag_minutes} minutes ({self.correlation:+.2f})"
+        return f"{self.leader} leads {self.follower} {when}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,29 +210,39 @@ class Evidence:
     matched_sequence: MatchedSequence | None
     streams: tuple[StreamEvidence, ...]
     context: str
+    network: NetworkEvidence | None = None
+    related: tuple[RelatedStreams, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """Another possible cause and its probability in [0, 1]."""
+    """Another possible cause, its probability in [0, 1], and the streams it is about."""
 
     cause: str
     title: str
     probability: float
+    streams: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a window is anomalous.
+    """Why an episode is anomalous, seen at its most telling window.
 
     Parameters
     ----------
     anomaly_id
-        See :func:`anomaly_id`.
+        See :func:`anomaly_id`; that of the episode's first window, so that it stays the same while
+        the episode develops.
     entity_id, time_zone
         Whose window it is, and on which clock times are shown.
     window_start
-        Seconds since the epoch.
+        Start of the window explained, seconds since the epoch.
+    episode_start, episode_end
+        Start of the episode's first and end of its last anomalous window, seconds since the epoch.
+    windows, peak_score
+        Its anomalous windows, and the highest final score among them; None where none is known.
+    ongoing
+        Whether the next window can still belong to it.
     mode
         ``fast`` or ``thorough``.
     trigger
@@ -180,6 +255,8 @@ class Explanation:
         The most probable cause, in words.
     cause_kind
         Its kind (a ``CauseKind``).
+    cause_streams
+        Identifiers of the streams it is about.
     confidence
         How far the primary cause is to be believed, in [0, 1].
     causal_attribution
@@ -204,6 +281,11 @@ class Explanation:
     entity_id: str
     time_zone: str
     window_start: int
+    episode_start: int
+    episode_end: int
+    windows: int
+    peak_score: float | None
+    ongoing: bool
     mode: str
     trigger: Trigger
     score: float | None
@@ -211,6 +293,7 @@ class Explanation:
     summary: str
     primary_cause: str
     cause_kind: str
+    cause_streams: tuple[str, ...]
     confidence: float
     causal_attribution: Attribution
     temporal_sequence: tuple[TimelineEntry, ...]
@@ -225,11 +308,12 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-safe builtins: no NaN, no tuples, no enumerations.
 
-        ``window_start`` is an ISO 8601 time in UTC, ``temporal_sequence`` carries the ready line of
-        every entry.
+        ``window_start``, ``episode_start`` and ``episode_end`` are ISO 8601 times in UTC,
+        ``temporal_sequence`` carries the ready line of every entry.
         """
         plain: dict[str, Any] = _builtins(asdict(self))
-        plain["window_start"] = datetime.fromtimestamp(self.window_start, tz=UTC).isoformat()
+        for name in _TIMES:
+            plain[name] = datetime.fromtimestamp(plain[name], tz=UTC).isoformat()
         for entry, line in zip(plain["temporal_sequence"], self.temporal_sequence, strict=True):
             entry["line"] = line.line
         return plain
@@ -245,7 +329,8 @@ class Explanation:
         """
         try:
             fields = dict(plain)
-            fields["window_start"] = int(datetime.fromisoformat(plain["window_start"]).timestamp())
+            for name in _TIMES:
+                fields[name] = int(datetime.fromisoformat(plain[name]).timestamp())
             fields["trigger"] = Trigger(plain["trigger"])
             fields["causal_attribution"] = Attribution(**plain["causal_attribution"])
             fields["temporal_sequence"] = tuple(
@@ -260,11 +345,14 @@ class Explanation:
                 else MatchedSequence(**{key: _tupled(value) for key, value in matched.items()}),
                 streams=tuple(StreamEvidence(**stream) for stream in evidence["streams"]),
                 context=evidence["context"],
+                network=_network(evidence.get("network")),
+                related=tuple(RelatedStreams(**one) for one in evidence.get("related", ())),
             )
             fields["alternative_explanations"] = tuple(
-                Alternative(**alternative) for alternative in plain["alternative_explanations"]
+                Alternative(**{key: _tupled(value) for key, value in alternative.items()})
+                for alternative in plain["alternative_explanations"]
             )
-            for name in ("missing_streams", "methods_used", "degraded"):
+            for name in ("cause_streams", "missing_streams", "methods_used", "degraded"):
                 fields[name] = tuple(plain[name])
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
@@ -278,6 +366,7 @@ class Explanation:
         why = f"explained because of {self.trigger.value.replace('_', ' ')}"
         lines = [
             f"{self.entity_id}, {start:%Y-%m-%d %H:%M} ({self.time_zone}): score {score}, {why}",
+            *self._episode_line(),
             self.summary,
             "",
             f"Cause:       {self.primary_cause} (confidence {_percent(self.confidence)})",
@@ -288,9 +377,16 @@ class Explanation:
             for other in self.alternative_explanations
         )
         lines.append(f"Otherwise:   {others}")
-        shares = [f"{s} {_percent(v)}" for s, v in self.causal_attribution.contributions.items()]
+        contributions = list(self.causal_attribution.contributions.items())
+        shares = [f"{stream} {_percent(share)}" for stream, share in contributions[:_TOLD]]
+        if rest := contributions[_TOLD:]:
+            shares.append(f"{len(rest)} more {_percent(sum(share for _, share in rest))}")
         shares.append(f"unexplained {_percent(self.causal_attribution.unexplained)}")
-        lines.append(f"Shares:      {', '.join(shares)}")
+        if self.causal_attribution.offsetting > 0.0:
+            shares.append(f"offset by {_percent(self.causal_attribution.offsetting)}")
+        whose = self.causal_attribution.target
+        lines.append(f"Shares:      {', '.join(shares)}{f' (of {whose})' if whose else ''}")
+        lines += self._network_lines()
         if self.temporal_sequence:
             lines += ["", "What happened:", *(f"  {e.line}" for e in self.temporal_sequence)]
         if self.evidence.streams:
@@ -300,6 +396,40 @@ class Explanation:
         if self.degraded:
             lines += ["", f"Not available: {'; '.join(self.degraded)}"]
         return "\n".join(lines)
+
+    def _network_lines(self) -> list[str]:
+        """Tell where the network sees it begin and what leads what, where that is known."""
+        network, lines = self.evidence.network, []
+        if network is not None:
+            told = list(network.roots.items())[:_ROOTS_TOLD]
+            roots = [f"{stream} {_percent(p)}" for stream, p in told]
+            roots.append(f"elsewhere {_percent(1.0 - sum(p for _, p in told))}")
+            age = f"network {network.age_minutes:.0f} minutes old"
+            lines.append(f"Began in:    {', '.join(roots)} ({age})")
+            if len(network.path) > 1:
+                lines.append(f"Path:        {' -> '.join(network.path)}")
+        if self.evidence.related:
+            lines.append(f"Related:     {'; '.join(one.line for one in self.evidence.related)}")
+        return lines
+
+    def _episode_line(self) -> list[str]:
+        """Tell the extent of the episode, where it is more than the window explained."""
+        if self.windows == 1 and not self.ongoing:
+            return []
+        zone = ZoneInfo(self.time_zone)
+        start = datetime.fromtimestamp(self.episode_start, tz=zone)
+        end = datetime.fromtimestamp(self.episode_end, tz=zone)
+        until = f"{end:%H:%M}" if end.date() == start.date() else f"{end:%Y-%m-%d %H:%M}"
+        peak = "unknown" if self.peak_score is None else f"{self.peak_score:.2f}"
+        count = f"{self.windows} anomalous window{'' if self.windows == 1 else 's'}"
+        going = ", still going on" if self.ongoing else ""
+        return [f"Episode {start:%Y-%m-%d %H:%M} to {until}{going}: {count}, highest score {peak}"]
+
+
+def _network(plain: Mapping[str, Any] | None) -> NetworkEvidence | None:
+    if plain is None:
+        return None
+    return NetworkEvidence(**{key: _tupled(value) for key, value in plain.items()})
 
 
 def _builtins(value: Any) -> Any:  # noqa: ANN401 - any JSON value

@@ -140,14 +140,14 @@ class Clock:
         return f"{local.hour:02d}:{local.minute:02d}"
 
     def context(self, second: float) -> str:
-        """Name what a moment is: in work or sleep hours, at the week-end, at this hour."""
+        """Name what a moment is: in work or sleep hours, at the week-end, in free time."""
         local = datetime.fromtimestamp(second, tz=self._zone)
         hour, weekday = local.hour + local.minute / 60.0, local.weekday()
         if weekday in self._contexts.work_days and _within(hour, self._contexts.work_hours):
             return "in work hours"
         if _within(hour, self._contexts.sleep_hours):
             return "in sleep hours"
-        return "at the week-end" if weekday in self._contexts.weekend_days else "at this hour"
+        return "at the week-end" if weekday in self._contexts.weekend_days else "in free time"
 
 
 def _within(hour: float, hours: tuple[float, float]) -> bool:

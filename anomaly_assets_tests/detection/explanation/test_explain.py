@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly_assets.detection.explanation.causes import RECOMMENDED_ACTIONS, CauseKind
+from anomaly_assets.detection.explanation.episodes import Episode
 from anomaly_assets.detection.explanation.evidence import (
     CrossStreamRow,
     GapRow,
@@ -20,7 +21,7 @@ from anomaly_assets.detection.explanation.evidence import (
     WindowEvidence,
 )
 from anomaly_assets.detection.explanation.explain import Explainer, Mode
-from anomaly_assets.detection.explanation.record import Explanation
+from anomaly_assets.detection.explanation.record import Explanation, anomaly_id
 from anomaly_assets.detection.explanation.triggers import Trigger
 from anomaly_assets.errors import InputError
 from anomaly_assets.streams.catalogue import Catalogue
@@ -160,6 +161,81 @@ def test_a_flat_line_is_a_stuck_sensor() -> None:
     )
 
 
+def test_groups_that_fall_silent_together_hang_on_one_device() -> None:
+    """Two groups of levels that stop in one window are one cause, not two that compete."""
+    unusual = gaps(2, coordinated=True)
+    unusual.group_score[0] = 0.95
+    silent = ("accel_magnitude", "heart_rate", "skin_temperature")
+    explanation = FAST.explain(without(calm(gaps=unusual), *silent))
+    assert explanation.cause_kind == CauseKind.DEVICE_OFF
+    assert explanation.cause_streams == silent
+    assert explanation.primary_cause == "motion and biometric device off or not worn"
+
+
+def test_noise_by_the_minute_is_no_medical_event() -> None:
+    """Jumps of single minutes that no window shows are not several streams at once."""
+    medical = {
+        "name": "medical",
+        "title": "Possible medical event",
+        "steps": [
+            {"event": "normal_state", "weight": 0.5},
+            {"event": "sudden_anomaly", "offset_minutes": 5, "weight": 1.5},
+            {"event": "multiple_streams_affected", "offset_minutes": 6, "weight": 1.5},
+        ],
+        "recommended_action": "Check on the person at once.",
+    }
+    catalogue = Catalogue.model_validate({**CATALOGUE.model_dump(), "templates": [medical]})
+    minutes = calm_minutes()
+    streams = ("accel_magnitude", "gps_speed", "skin_temperature", "heart_rate")
+    for stream in streams:
+        minutes[31, position(stream)] = USUAL[position(stream)] + 9.0 * SCALE[position(stream)]
+    noise = Explainer(catalogue).explain(deviating("skin_temperature", minutes=minutes))
+    assert noise.primary_cause == "spike of skin temperature"
+    event = Explainer(catalogue).explain(deviating(*streams, minutes=minutes))
+    assert event.primary_cause == "Possible medical event"
+    assert noise.primary_probability > 0.5 < event.primary_probability
+
+
+def test_a_stream_that_leaves_what_it_follows_is_a_broken_relationship() -> None:
+    """In company of its relatives and with calm drivers; alone it would be a spike."""
+    edges = [{"cause": "accel_magnitude", "effect": "heart_rate", "reason": "moving"}]
+    plain = {**CATALOGUE.model_dump(), "templates": [], "causal_edges": edges}
+    explainer = Explainer(Catalogue.model_validate(plain))
+    explanation = explainer.explain(deviating("heart_rate", "skin_temperature"))
+    assert explanation.cause_kind == CauseKind.RELATIONSHIP_BREAK
+    assert explanation.cause_streams == ("heart_rate", "accel_magnitude")
+    assert explanation.summary == (
+        "At 10:35 heart rate was 96 bpm where 72 was expected, though accelerometer activity, "
+        "which it follows, was as usual; skin temperature changed with it."
+    )
+    alone = explainer.explain(deviating("heart_rate"))
+    assert (alone.cause_kind, alone.cause_streams) == (CauseKind.SPIKE, ("heart_rate",))
+    moved = explainer.explain(deviating("heart_rate", "skin_temperature", "accel_magnitude"))
+    assert moved.cause_kind != CauseKind.RELATIONSHIP_BREAK
+
+
+def test_a_presence_is_unusual_still_when_it_has_lasted_for_a_while() -> None:
+    """What the stream did before the episode counts, not the windows of the episode itself."""
+    evidence = calm(gaps=gaps(3, 0.9), minutes=None, minutes_start=None)
+    assert evidence.history is not None
+    history = evidence.history.copy()
+    history[:7, 4:] = np.nan
+    explanation = FAST.explain(replace(evidence, history=history))
+    assert explanation.cause_kind == CauseKind.UNUSUAL_PRESENCE
+
+
+def test_an_episode_lends_the_record_its_identifier_and_extent() -> None:
+    """Whichever of its windows is explained, the identifier is that of the first."""
+    first = WINDOW - 600
+    episode = Episode(first, WINDOW + 300, 3, 0.97, WINDOW, ongoing=True)
+    explanation = FAST.explain(replace(exercise(), episode=episode))
+    assert explanation.anomaly_id == anomaly_id("ada", first)
+    assert (explanation.window_start, explanation.episode_start) == (WINDOW, first)
+    assert "Episode 2026-01-05 10:25 to 10:40, still going on: 3 anom" in explanation.as_text()
+    assert "Episode" not in FAST.explain(exercise()).as_text()
+    assert_sound(explanation)
+
+
 def test_a_device_that_falls_silent_is_off() -> None:
     """Streams of one group that stop together, between others that go on."""
     evidence = without(calm(gaps=gaps(2, coordinated=True)), "heart_rate", "skin_temperature")
@@ -296,11 +372,12 @@ def test_one_stream_is_enough() -> None:
         assert_sound(Explainer(one).explain(evidence))
 
 
-def test_thorough_names_what_it_cannot_do_yet() -> None:
-    """Methods that are not there are listed, and more alternatives have room."""
+def test_thorough_names_what_it_cannot_do() -> None:
+    """Methods that have nothing to go by are listed, and more alternatives have room."""
     explanation = THOROUGH.explain(exercise())
     assert explanation.mode == "thorough"
-    assert {"causal network: none fitted", "lead-lag: none computed"} <= set(explanation.degraded)
+    absent = {"causal network: none fitted", "lead-lag: no day before the window given"}
+    assert absent <= set(explanation.degraded)
     assert len(FAST.explain(exercise()).alternative_explanations) <= 3
     assert_sound(explanation)
 
