@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from numbers import Real
 from typing import Any, Literal, cast
@@ -15,6 +15,9 @@ from anomaly_assets.detection.ensemble.health_aware import HealthAwareEnsemble
 from anomaly_assets.detection.explanation.events import minute_means
 from anomaly_assets.detection.explanation.evidence import HISTORY_WINDOWS, WindowEvidence
 from anomaly_assets.detection.explanation.explain import Explainer, Mode
+from anomaly_assets.detection.explanation.network.fitting import FitError, fit_network
+from anomaly_assets.detection.explanation.network.model import CausalNetwork
+from anomaly_assets.detection.explanation.network.structure import Structure
 from anomaly_assets.detection.explanation.record import Explanation
 from anomaly_assets.detection.explanation.triggers import FINAL_ABOVE, Trigger, triggers
 from anomaly_assets.detection.system import Detection, DetectionState, detect
@@ -31,6 +34,7 @@ from anomaly_assets.streams.loading import load_catalogue
 from anomaly_assets.streams.windows import (
     WINDOW_SECONDS,
     WINDOWS_PER_DAY,
+    Calendar,
     FloatArray,
     WindowBlock,
     WindowRange,
@@ -41,6 +45,8 @@ from anomaly_assets.streams.windows import (
 RawValue = float | None | Sequence[tuple[datetime, float]]
 #: After a longer break the windows between are left out, as for an entity that was switched off.
 LONGEST_BREAK = 7 * WINDOWS_PER_DAY
+#: Age at which a causal network is fitted anew.
+REFIT_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -164,6 +170,7 @@ class RobustAnomalySystem:
         self._history = np.empty((0, len(self.catalogue.streams)))
         self._readings = Readings.empty()
         self._last: _Processed | None = None
+        self._network: CausalNetwork | None = None
 
     def process_timestamp(
         self, timestamp: datetime, raw_data: Mapping[str, RawValue]
@@ -199,6 +206,10 @@ class RobustAnomalySystem:
         self, timestamp: datetime, raw_data: Mapping[str, RawValue]
     ) -> WindowResult:
         """Do as :meth:`process_timestamp`, and explain the window in thorough mode in any case.
+
+        A causal network is fitted on the day before, anew after an hour. That needs the extra
+        ``causal``, whose import takes some seconds the first time; without it the explanation goes
+        by the other methods and says so.
 
         The window processed last may be named again: it is explained, not learnt a second time.
 
@@ -246,7 +257,7 @@ class RobustAnomalySystem:
 
     def _remember(self, block: WindowBlock) -> None:
         self._next = block.windows.end
-        self._history = np.concatenate([self._history, block.values])[-HISTORY_WINDOWS:]
+        self._history = np.concatenate([self._history, block.values])[-WINDOWS_PER_DAY:]
         oldest = block.windows.end - WINDOW_SECONDS * max(
             HISTORY_WINDOWS, lookback_windows(self.catalogue) + 1
         )
@@ -328,7 +339,28 @@ class RobustAnomalySystem:
             minutes=minutes,
             minutes_start=first,
         )
+        if mode is Mode.THOROUGH:
+            evidence = self._with_causality(evidence, processed)
         return Explainer(self.catalogue, mode=mode).explain(evidence)
+
+    def _with_causality(self, evidence: WindowEvidence, processed: _Processed) -> WindowEvidence:
+        """Add a causal network of the day before the window, and that day."""
+        start, history = processed.block.windows.start, processed.history
+        problem = ""
+        if self._network is None or self._network.age(start) >= REFIT_SECONDS:
+            self._network = None
+            windows = WindowRange(start - len(history) * WINDOW_SECONDS, start)
+            try:
+                self._network = fit_network(
+                    history,
+                    Calendar.of(windows, self.time_zone).hour,
+                    Structure.of(self.catalogue),
+                    fitted_at=start,
+                )
+            except FitError as error:
+                problem = str(error)
+        day = np.concatenate([history, processed.block.values])[-WINDOWS_PER_DAY:]
+        return replace(evidence, network=self._network, network_problem=problem, day=day)
 
     def _result(self, processed: _Processed, explanation: Explanation | None) -> WindowResult:
         block, said = processed.block, processed.detection

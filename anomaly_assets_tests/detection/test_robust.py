@@ -281,6 +281,16 @@ def test_a_full_explanation_is_given_in_any_case() -> None:
     assert thorough.streams == fast.streams
 
 
+def test_a_full_explanation_consults_the_day_before() -> None:
+    """Four hours are enough for a causal network and for lead-lag; one hour is not, and said so."""
+    explanation = spiked(thorough=True).explanation
+    assert explanation is not None
+    assert {"causal network", "lead-lag"} <= set(explanation.methods_used)
+    short = fed(12).analyze_with_full_explanation(START + 12 * WINDOW, usual(12)).explanation
+    assert short is not None
+    assert any("a causal network needs 24" in reason for reason in short.degraded)
+
+
 def test_the_last_window_is_explained_again_without_being_learnt_twice() -> None:
     """The explanation is of the window as it was given; what comes next is scored the same."""
     system, other = fed(50), fed(50)
