@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from anomaly_assets.errors import SettingsError
 
@@ -17,6 +19,15 @@ DAGSTER_ENVIRONMENT = {
     "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS": "1",
     "DAGSTER_EVENT_BATCH_SIZE": "1000",
 }
+
+
+_SCHEMES: Final = {
+    "redis_url": ("redis", "rediss", "unix"),
+    "mqtt_url": ("mqtt", "mqtts"),
+    "live_public_url": ("http", "https"),
+}
+_HIGH_FREQUENCY_THRESHOLD: Final = 0.8
+_HIGH_FREQUENCY_INTERVAL: Final = timedelta(minutes=1)
 
 
 class Settings(BaseSettings):
@@ -32,9 +43,11 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         populate_by_name=True,
+        # Some inputs are secrets, and an error may be logged with its cause.
+        hide_input_in_errors=True,
     )
 
-    database_url: Annotated[str | None, Field(validation_alias="DATABASE_URL")] = None
+    database_url: Annotated[str | None, Field(validation_alias="DATABASE_URL", repr=False)] = None
     home: Path = Field(
         Path(".anomaly_assets"),
         description="folder of the embedded database, Dagster's home and the signing key",
@@ -86,6 +99,77 @@ class Settings(BaseSettings):
     port: int = Field(3000, ge=1, le=65535, description="of the Dagster webserver")
     host: str = "127.0.0.1"
 
+    live_host: str = Field("127.0.0.1", description="address the live API listens on")
+    live_port: int = Field(8000, ge=1, le=65535, description="of the live API")
+    live_public_url: str | None = Field(
+        None, description="where people reach the live API: links in alerts begin with it"
+    )
+    live_max_body_bytes: int = Field(
+        8_388_608, ge=1024, description="largest request body, after it was unpacked"
+    )
+    live_max_rows: int = Field(10_000, ge=1, description="most readings in a request")
+    live_max_pending_rows: int = Field(
+        50_000, ge=1, description="readings waiting for the database before senders must wait"
+    )
+    live_requests_per_second: float = Field(
+        200.0, gt=0.0, allow_inf_nan=False, description="that a token may make, on average"
+    )
+    live_readings_per_second: float = Field(
+        20_000.0, gt=0.0, allow_inf_nan=False, description="that a token may send, on average"
+    )
+    live_burst_seconds: float = Field(
+        10.0, ge=1.0, allow_inf_nan=False, description="of saved-up rate a rested token may use"
+    )
+    idempotency_hours: int = Field(
+        24, ge=1, le=720, description="how long the answer to a request with a key is kept"
+    )
+    live_profile: Literal["standard", "high_frequency"] = "standard"
+
+    redis_url: SecretStr | None = Field(
+        None, description="cache of latest scores and source of readings"
+    )
+    redis_stream: str = Field("anomaly_assets:readings", min_length=1)
+    redis_group: str = Field("anomaly_assets", min_length=1, description="consumer group")
+    mqtt_url: SecretStr | None = Field(None, description="broker that readings come from")
+    mqtt_topic: str = Field("+/+", description="its last two levels: entity and stream")
+    mqtt_client_id: str = Field(
+        "anomaly-assets", min_length=1, description="under which the broker keeps our session"
+    )
+    mqtt_ca_file: Path | None = Field(
+        None, description="authorities the broker is verified by; default: the system's"
+    )
+    mqtt_certificate_file: Path | None = Field(None, description="ours, where the broker asks")
+    mqtt_key_file: Path | None = Field(
+        None, validate_default=True, description="of our certificate"
+    )
+
+    alert_urls: tuple[SecretStr, ...] = Field(
+        (), description="apprise addresses that alerts are sent to (JSON list)"
+    )
+    alert_urls_file: Path | None = Field(None, description="further ones, one a line")
+    alerts_per_hour: int = Field(12, ge=1)
+    alerts_per_hour_per_entity: int = Field(4, ge=0)
+    alert_quiet_hours: str | None = Field(
+        None, description="22:00-07:00, on the entity's clock: alerts are held back"
+    )
+    alert_quiet_passing: Literal["info", "warning", "critical"] = Field(
+        "critical", description="severity from which on quiet hours do not matter"
+    )
+    alert_anomaly_rate: float = Field(
+        0.1, ge=0.0, le=1.0, description="a larger share of an hour's windows raises an alert"
+    )
+    alert_streams_available: float = Field(
+        0.7, ge=0.0, le=1.0, description="a smaller share of an entity's streams raises an alert"
+    )
+    alert_batch_seconds: float = Field(
+        10.0, gt=0.0, allow_inf_nan=False, description="a slower batch raises an alert"
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="signs what is posted to webhooks; default: a secret for each",
+    )
+
     @field_validator("window_start", "window_end")
     @classmethod
     def _aware(cls, value: datetime | None) -> datetime | None:
@@ -93,6 +177,93 @@ class Settings(BaseSettings):
             msg = f"{value.isoformat()} has no time zone; write for example 2026-01-01T00:00:00Z"
             raise ValueError(msg)
         return value
+
+    @field_validator("redis_url", "mqtt_url", "live_public_url")
+    @classmethod
+    def _is_reachable(
+        cls, value: str | SecretStr | None, info: ValidationInfo
+    ) -> str | SecretStr | None:
+        schemes = _SCHEMES[str(info.field_name)]
+        if value is not None and not _is_address(_text(value), schemes):
+            msg = f"no address; it begins with {' or '.join(f'{one}://' for one in schemes)}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("mqtt_topic")
+    @classmethod
+    def _names_entity_and_stream(cls, value: str) -> str:
+        *prefix, entity, stream = ("", "", *value.split("/"))
+        wild = [level for level in prefix if "+" in level or "#" in level]
+        if (entity, stream) != ("+", "+") or wild:
+            msg = "the topic ends with +/+, entity and stream, and has no other wildcard"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("mqtt_key_file")
+    @classmethod
+    def _belongs_to_a_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if (value is None) != (info.data.get("mqtt_certificate_file") is None):
+            msg = "a certificate and its key belong together; set both files, or neither"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("alert_quiet_hours")
+    @classmethod
+    def _is_part_of_a_day(cls, value: str | None) -> str | None:
+        if value is not None:
+            start, end = _clock_times(value)
+            if start == end:
+                msg = "the quiet hours take no time; write for example 22:00-07:00"
+                raise ValueError(msg)
+        return value
+
+    @property
+    def quiet_hours(self) -> tuple[time, time] | None:
+        """Begin and end of the quiet hours, local times; over midnight if the end comes first."""
+        return None if self.alert_quiet_hours is None else _clock_times(self.alert_quiet_hours)
+
+    @property
+    def idempotency_span(self) -> timedelta:
+        """How long the answer to a request with a key is kept."""
+        return timedelta(hours=self.idempotency_hours)
+
+    @property
+    def live_explanation_threshold(self) -> float:
+        """Final score above which the live path explains."""
+        if self.live_profile == "high_frequency":
+            return max(self.explanation_threshold, _HIGH_FREQUENCY_THRESHOLD)
+        return self.explanation_threshold
+
+    @property
+    def live_explanation_interval(self) -> timedelta:
+        """For how long the live path gathers windows to explain; zero: each at once."""
+        return _HIGH_FREQUENCY_INTERVAL if self.live_profile == "high_frequency" else timedelta(0)
+
+    def alert_targets(self) -> tuple[SecretStr, ...]:
+        """Return the addresses of `alert_urls` and of the file, each once.
+
+        In the file, empty lines and lines that begin with ``#`` are passed over.
+
+        Raises
+        ------
+        SettingsError
+            If the file cannot be read; the message holds nothing of what is in it.
+        """
+        lines: list[str] = []
+        if self.alert_urls_file is not None:
+            try:
+                lines = self.alert_urls_file.read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+                msg = (
+                    f"ANOMALY_ASSETS_ALERT_URLS_FILE: {self.alert_urls_file} cannot be read "
+                    f"({why}); give a file with one address a line"
+                )
+                raise SettingsError(msg) from None
+        stripped = (line.strip() for line in lines)
+        further = [line for line in stripped if line and not line.startswith("#")]
+        known = [one.get_secret_value() for one in self.alert_urls]
+        return tuple(SecretStr(one) for one in dict.fromkeys([*known, *further]))
 
 
 def load_settings() -> Settings:
@@ -107,11 +278,16 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         lines = [
-            f"  {_variable(problem['loc'])}: {problem['msg']} (got {problem.get('input')!r})"
+            f"  {_variable(problem['loc'])}: {problem['msg']}"
+            + ("" if _is_secret(problem["loc"]) else f" (got {problem.get('input')!r})")
             for problem in error.errors(include_url=False)
         ]
         msg = "unusable settings:\n" + "\n".join(lines)
         raise SettingsError(msg) from error
+    except UnreadableError as error:
+        # Its cause holds what could not be read, which may be a secret.
+        msg = f'unusable settings:\n  {error}; write a JSON list, ["one", "two"]'
+        raise SettingsError(msg) from None
 
 
 @lru_cache(maxsize=1)
@@ -123,3 +299,33 @@ def settings() -> Settings:
 def _variable(location: tuple[int | str, ...]) -> str:
     field = str(location[0]) if location else "?"
     return field if field.isupper() else f"ANOMALY_ASSETS_{field.upper()}"
+
+
+def _is_secret(location: tuple[int | str, ...]) -> bool:
+    field = Settings.model_fields.get(str(location[0])) if location else None
+    # Without a field of that name it is the database's address, which holds a password.
+    return field is None or "SecretStr" in str(field.annotation)
+
+
+def _text(value: str | SecretStr) -> str:
+    return value if isinstance(value, str) else value.get_secret_value()
+
+
+def _is_address(text: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(text)
+        place = parts.path if parts.scheme == "unix" else parts.hostname
+        return parts.scheme in schemes and bool(place) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _clock_times(text: str) -> tuple[time, time]:
+    try:
+        start, end = (time.fromisoformat(part.strip()) for part in text.split("-"))
+    except ValueError:
+        start = end = time(tzinfo=UTC)
+    if start.tzinfo is not None or end.tzinfo is not None:
+        msg = "no span of the day; write for example 22:00-07:00"
+        raise ValueError(msg)
+    return start, end

@@ -8,23 +8,19 @@ SQLAlchemy.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    Float,
     Identity,
     Index,
     Integer,
-    LargeBinary,
-    Text,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from anomaly_assets.detection.health import GapClass
 from anomaly_assets.storage.identifiers import (
@@ -34,14 +30,40 @@ from anomaly_assets.storage.identifiers import (
     SuggestionKind,
     Verdict,
 )
+from anomaly_assets.storage.tables_base import NOW, Base, one_of
+from anomaly_assets.storage.tables_live import (
+    ApiToken,
+    IdempotencyKey,
+    StoredAlert,
+    StoredSnooze,
+    StoredWebhook,
+)
 from anomaly_assets.streams.aggregation import MissingReason
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-_Moment = TIMESTAMP(timezone=True)
-_Json = JSONB(none_as_null=True)
-_NOW = text("now()")
+__all__ = [
+    "PARTITIONED",
+    "AnomalyScore",
+    "ApiToken",
+    "Base",
+    "CausalExplanation",
+    "Entity",
+    "GapPattern",
+    "IdempotencyKey",
+    "IngestProgress",
+    "Label",
+    "LateWindow",
+    "ModelSnapshot",
+    "Reading",
+    "RejectedReading",
+    "StoredAlert",
+    "StoredNetwork",
+    "StoredSnooze",
+    "StoredSuggestion",
+    "StoredWebhook",
+    "StreamHealthRow",
+    "TimeSeriesData",
+    "one_of",
+]
 
 #: Tables cut into months, with the column that decides, in the order months are made.
 PARTITIONED: Final = {
@@ -54,29 +76,8 @@ PARTITIONED: Final = {
 }
 
 
-def one_of(column: str, values: Iterable[str]) -> str:
-    """Return the SQL of a check that `column` holds one of `values` (or NULL)."""
-    # A native enum's new value is unusable in the transaction that adds it.
-    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
-
-
 def _by_month(table: str) -> dict[str, str]:
     return {"postgresql_partition_by": f"RANGE ({PARTITIONED[table]})"}
-
-
-class Base(DeclarativeBase):
-    """Base of all models."""
-
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own protocol
-        datetime: _Moment,
-        str: Text,
-        float: Float(53),
-        dict[str, Any]: _Json,
-        list[Any]: _Json,
-        list[float]: ARRAY(Float(53)),
-        list[str]: ARRAY(Text),
-        bytes: LargeBinary,
-    }
 
 
 class Entity(Base):
@@ -87,7 +88,7 @@ class Entity(Base):
     entity_id: Mapped[str] = mapped_column(primary_key=True)
     catalogue: Mapped[str | None] = mapped_column(comment="name or path; NULL: the default one")
     time_zone: Mapped[str | None] = mapped_column(comment="NULL: the catalogue's")
-    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     first_window: Mapped[datetime | None]
     last_reading_at: Mapped[datetime | None]
     aggregated_until: Mapped[datetime | None] = mapped_column(
@@ -106,7 +107,7 @@ class Reading(Base):
     event_time: Mapped[datetime] = mapped_column(primary_key=True)
     stream_id: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[float]
-    received_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    received_at: Mapped[datetime] = mapped_column(server_default=NOW)
     source: Mapped[str]
     late: Mapped[bool] = mapped_column(
         server_default=text("false"), comment="beyond the replay horizon: not in the aggregate"
@@ -202,7 +203,7 @@ class CausalExplanation(Base):
     alternative_explanations: Mapped[list[Any] | None]
     recommended_action: Mapped[str | None]
     record: Mapped[dict[str, Any] | None] = mapped_column(comment="everything, as it was made")
-    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
     __table_args__ = (
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence_is_a_share"),
@@ -277,7 +278,7 @@ class Label(Base):
     verdict: Mapped[str]
     note: Mapped[str | None]
     author: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     undone_at: Mapped[datetime | None]
 
     __table_args__ = (
@@ -304,7 +305,7 @@ class RejectedReading(Base):
     row_number: Mapped[int | None] = mapped_column(
         BigInteger, comment="record of the file, its header being 1"
     )
-    received_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    received_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
     __table_args__ = (
         CheckConstraint(one_of("reason", RejectionReason), name="reason_known"),
@@ -334,7 +335,7 @@ class IngestProgress(Base):
     source: Mapped[str]
     counts: Mapped[dict[str, Any]]
     complete: Mapped[bool] = mapped_column(server_default=text("false"))
-    committed_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    committed_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class ModelSnapshot(Base):
@@ -357,7 +358,7 @@ class ModelSnapshot(Base):
     signature: Mapped[str]
     size: Mapped[int] = mapped_column(BigInteger)
     blob: Mapped[bytes] = mapped_column(comment="stored EXTERNAL: pickles are not compressed twice")
-    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     created_by: Mapped[str]
 
 
@@ -368,7 +369,7 @@ class LateWindow(Base):
 
     entity_id: Mapped[str] = mapped_column(primary_key=True)
     window: Mapped[datetime] = mapped_column(primary_key=True)
-    first_received_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    first_received_at: Mapped[datetime] = mapped_column(server_default=NOW)
     readings: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -386,7 +387,7 @@ class StoredNetwork(Base):
     fit_quality: Mapped[float | None] = mapped_column(
         comment="0 to 1; NULL: no stream with causes could be fitted"
     )
-    created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
     __table_args__ = (
         CheckConstraint("fit_quality BETWEEN 0 AND 1", name="fit_quality_is_a_share"),

@@ -125,3 +125,50 @@ def test_networks_and_suggestions_go_with_their_revision(database: Database) -> 
             for table in ("entities", "readings", "causal_networks", "suggestions")
         ]
     assert counts == [(1,), (1,), (0,), (0,)]
+
+
+def test_the_live_tables_go_with_their_revision(database: Database) -> None:
+    """One revision down removes the five tables and no other row; up again they are empty."""
+    live = ("api_tokens", "idempotency_keys", "alerts", "alert_snoozes", "webhooks")
+    kept = ("entities", "readings", "causal_networks")
+    with database.connect() as connection:
+        ensure_partitions(connection, MOMENT, MOMENT)
+        connection.execute("INSERT INTO entities (entity_id) VALUES ('e')")
+        connection.execute(
+            "INSERT INTO readings (entity_id, event_time, stream_id, value, source) "
+            "VALUES ('e', %s, 's', 1, 'test')",
+            (MOMENT,),
+        )
+        connection.execute(
+            "INSERT INTO causal_networks (entity_id, fitted_at, network, n_windows) "
+            "VALUES ('e', %s, '{}', 288)",
+            (MOMENT,),
+        )
+        connection.execute(
+            "INSERT INTO api_tokens (name, digest, may_read, may_write) "
+            "VALUES ('n', sha256('secret'), true, true)"
+        )
+        connection.execute(
+            "INSERT INTO idempotency_keys (token_id, key, request_digest) "
+            "VALUES (1, 'k', sha256('body'))"
+        )
+        connection.execute(
+            "INSERT INTO alerts (alert_key, entity_id, rule, severity, status, first_seen, "
+            "last_seen, summary, details) "
+            "VALUES ('k', 'e', 'r', 'info', 'sent', %(at)s, %(at)s, 's', '{}')",
+            {"at": MOMENT},
+        )
+        connection.execute(
+            "INSERT INTO alert_snoozes (ends_at, author) VALUES (now() + interval '1 h', 'ann')"
+        )
+        connection.execute("INSERT INTO webhooks (url, events) VALUES ('http://h/', '{window}')")
+    migrate.downgrade(database.url, "0003")
+    assert set(live).isdisjoint(tables(database))
+    migrate.upgrade(database.url)
+    migrate.check(database.url)
+    with database.connect() as connection:
+        counts = {
+            table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - ours
+            for table in (*live, *kept)
+        }
+    assert counts == {**dict.fromkeys(live, (0,)), **dict.fromkeys(kept, (1,))}

@@ -1,0 +1,81 @@
+"""``anomaly-assets serve``: the live API in the foreground, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anomaly_assets.cli.common import console, open_deployment
+from anomaly_assets.errors import SettingsError
+
+if TYPE_CHECKING:
+    from anomaly_assets.pipeline.deployment import Deployment
+
+#: How long requests in progress may take when it is stopped.
+_GRACE_SECONDS = 20
+_BACKLOG = 1024
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(serve)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
+    scoring: Annotated[
+        bool,
+        typer.Option(help="Score readings as they come; without, they are only stored."),
+    ] = True,
+) -> None:
+    """Take readings, score them at once and answer questions; Ctrl-C stores what waits, and ends.
+
+    On SIGINT and SIGTERM no more requests are taken, those in progress are answered, and every
+    reading that was waiting is stored.
+    """
+    deployment = open_deployment()
+    options = deployment.settings
+    listening = _listen(host or options.live_host, port or options.live_port)
+    address = "http://{}:{}".format(*listening.getsockname()[:2])
+    console.print(f"live API: [bold]{address}[/]  (documentation: {address}/docs; Ctrl-C stops it)")
+    with listening:
+        asyncio.run(_serve(deployment, listening, scoring=scoring))
+    console.print("stopped")
+
+
+async def _serve(deployment: Deployment, listening: socket.socket, *, scoring: bool) -> None:
+    # Heavy, and needed by no other command.
+    from anomaly_assets.live.api import create_app  # noqa: PLC0415
+    from anomaly_assets.live.api.server import LiveServer  # noqa: PLC0415
+    from anomaly_assets.live.pipeline import StreamingPipeline  # noqa: PLC0415
+
+    pipeline = StreamingPipeline(deployment) if scoring else None
+    if pipeline is not None:
+        await pipeline.start()
+    try:
+        app = create_app(deployment, pipeline=pipeline)
+        await LiveServer(app, grace_seconds=_GRACE_SECONDS).serve(sockets=[listening])
+    finally:
+        if pipeline is not None:
+            await pipeline.stop()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        msg = (
+            f"cannot listen on {host} port {port} ({error.strerror or error}); stop what uses it, "
+            "or choose another with --port or ANOMALY_ASSETS_LIVE_PORT"
+        )
+        raise SettingsError(msg) from error
+    return listening

@@ -1,0 +1,1 @@
+"""Exports of phones and trackers, converted into files that ingestion takes in."""

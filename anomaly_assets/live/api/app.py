@@ -1,0 +1,139 @@
+"""The application: routes, what errors become, and what starts and stops with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
+
+from anomaly_assets.errors import StorageError
+from anomaly_assets.live.api import events, health, readings, results
+from anomaly_assets.live.api.context import Context
+from anomaly_assets.live.api.metrics import CountRequests
+from anomaly_assets.live.bodies import BodyError
+from anomaly_assets.live.intake import Intake
+from anomaly_assets.live.limits import OverloadedError, TemporaryError
+from anomaly_assets.live.tokens import TokenBook
+from anomaly_assets.live.writer import JournalWriter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from anomaly_assets.live.intake import Pipeline
+    from anomaly_assets.pipeline.deployment import Deployment
+
+logger = logging.getLogger(__name__)
+
+_DESCRIPTION: Final = """Send readings, ask for anomalies and their explanations, and listen.
+
+A reading is on disk before it is answered with 202; whatever was not may be sent again."""
+
+
+def create_app(
+    deployment: Deployment,
+    *,
+    pipeline: Pipeline | None = None,
+    writer: JournalWriter | None = None,
+    tokens: TokenBook | None = None,
+) -> FastAPI:
+    """Return the web application of a deployment.
+
+    Parameters
+    ----------
+    deployment
+        Its database is migrated already, and may be away.
+    pipeline
+        Scores readings at once; whoever made it starts and stops it. None: readings are only
+        stored, and ``/v1/events`` is not served.
+    writer
+        Where readings go; started and stopped with the application. Default: one of its own.
+    tokens
+        Who may ask; default: the deployment's.
+
+    Returns
+    -------
+    fastapi.FastAPI
+        Its ``state.context`` is the :class:`~anomaly_assets.live.api.context.Context`.
+    """
+    options = deployment.settings
+    writer = writer or JournalWriter(deployment, most_pending_rows=options.live_max_pending_rows)
+    context = Context(
+        deployment, Intake(writer, pipeline), tokens or TokenBook(deployment.database)
+    )
+    app = FastAPI(
+        title="anomaly-assets",
+        version=version("anomaly-assets"),
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+    )
+    app.state.context = context
+    for module in (readings, results, events, health):
+        app.include_router(module.router)
+    _handle_errors(app)
+    app.add_middleware(CountRequests, metrics=context.metrics)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    context: Context = app.state.context
+    context.intake.writer.start()
+    pump = asyncio.create_task(_publish(context))
+    try:
+        yield
+    finally:
+        context.events.close()
+        pump.cancel()
+        with suppress(asyncio.CancelledError):
+            await pump
+        await context.intake.writer.stop()
+
+
+async def _publish(context: Context) -> None:
+    """Hand the pipeline's results on to those who listen."""
+    pipeline = context.intake.pipeline
+    while pipeline is not None:
+        async for result in pipeline.subscribe():
+            try:
+                context.events.publish(result)
+            except Exception:
+                # One result that cannot be told must not silence all that follow.
+                logger.exception("listeners miss a result")
+        # We were too slow and have been dropped, or the pipeline has stopped.
+        await asyncio.sleep(1.0)
+
+
+def _handle_errors(app: FastAPI) -> None:
+    async def body(_: Request, error: BodyError) -> Response:
+        return JSONResponse({"detail": str(error)}, error.status)
+
+    async def temporary(_: Request, error: TemporaryError) -> Response:
+        status = 429 if isinstance(error, OverloadedError) else 503
+        headers = {"Retry-After": str(error.retry_after_seconds)}
+        return JSONResponse({"detail": str(error)}, status, headers)
+
+    async def database(_: Request, error: Exception) -> Response:
+        # Its message names the server.
+        logger.warning("a request met the database's %s", error)
+        detail = {"detail": "the database cannot answer now"}
+        return JSONResponse(detail, 503, {"Retry-After": "2"})
+
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)
+
+    handlers: dict[type[Exception], Callable[..., object]] = {
+        BodyError: body,
+        TemporaryError: temporary,
+        StorageError: database,
+        psycopg.OperationalError: database,
+        ClientDisconnect: gone,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)  # type: ignore[arg-type]

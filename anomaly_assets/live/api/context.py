@@ -1,0 +1,70 @@
+"""What the routes share, and how they get at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+
+from anomaly_assets.live.api.figures import Figures
+from anomaly_assets.live.api.metrics import Metrics
+from anomaly_assets.live.api.probe import DatabaseProbe
+from anomaly_assets.live.intake import Intake
+from anomaly_assets.live.limits import Budget, RateLimiter
+from anomaly_assets.live.subscriptions import EventLog
+from anomaly_assets.live.tokens import TokenBook
+from anomaly_assets.pipeline.deployment import Deployment
+
+#: Bodies of JSON documents that are held at once, in the largest a request may have.
+_LARGEST_BODIES: Final = 4
+
+
+@dataclass
+class Context:
+    """Everything the routes work with.
+
+    Parameters
+    ----------
+    deployment
+        Settings, database and entities.
+    intake
+        Where readings go.
+    tokens
+        Who may ask.
+    events
+        Results for those who listen.
+    metrics
+        What is counted.
+    """
+
+    deployment: Deployment
+    intake: Intake
+    tokens: TokenBook
+    events: EventLog = field(default_factory=EventLog)
+    metrics: Metrics = field(default_factory=Metrics)
+    listeners: int = 0
+    memory: Budget = field(init=False)
+    probe: DatabaseProbe = field(init=False)
+    request_rate: RateLimiter = field(init=False)
+    reading_rate: RateLimiter = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Fill every sender's bucket."""
+        self.probe = DatabaseProbe(self.deployment.database)
+        self.metrics.registry.register(Figures(self))
+        options = self.deployment.settings
+        self.memory = Budget(_LARGEST_BODIES * options.live_max_body_bytes)
+        self.request_rate, self.reading_rate = (
+            RateLimiter(per_second=rate, burst=max(1.0, rate * options.live_burst_seconds))
+            for rate in (options.live_requests_per_second, options.live_readings_per_second)
+        )
+
+
+def context_of(request: Request) -> Context:
+    """Return the application's context."""
+    context: Context = request.app.state.context
+    return context
+
+
+ContextOf = Annotated[Context, Depends(context_of)]

@@ -1,0 +1,51 @@
+"""Whether it lives, whether it can take readings, and its figures."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from fastapi import APIRouter, Response
+from prometheus_client import generate_latest
+
+from anomaly_assets.live.api.context import ContextOf
+from anomaly_assets.live.api.models import HealthModel
+
+router = APIRouter(tags=["operation"])
+
+_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@router.get("/v1/health/live")
+async def live() -> HealthModel:
+    """Answer as long as the process can."""
+    return HealthModel(status="alive")
+
+
+@router.get(
+    "/v1/health/ready",
+    responses={503: {"model": HealthModel, "description": "readings cannot be taken now"}},
+)
+async def ready(context: ContextOf, response: Response) -> HealthModel:
+    """Say whether readings can be taken: the writer runs, and the database answers."""
+    reachable = await context.probe.reachable()
+    running = context.intake.writer.running
+    if not (reachable and running):
+        response.status_code = 503
+        response.headers["Retry-After"] = "5"
+    return HealthModel(
+        status="ready" if reachable and running else "not ready",
+        database="reachable" if reachable else "away",
+        writer="running" if running else "stopped",
+    )
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {_METRICS_TYPE: {}}, "description": "Prometheus's text format"}},
+)
+async def metrics(context: ContextOf) -> Response:
+    """Return the figures for Prometheus; they name no entity."""
+    content = await asyncio.to_thread(generate_latest, context.metrics.registry)
+    return Response(content, media_type=_METRICS_TYPE)

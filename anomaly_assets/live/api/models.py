@@ -1,0 +1,119 @@
+"""What the answers look like."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: str
+
+
+class BadRow(BaseModel):
+    """A row that was refused."""
+
+    row: int = Field(description="its number in the request, from 1", ge=1)
+    reason: str
+    detail: str
+
+
+class FirstLookModel(BaseModel):
+    """What the current models say of a reading at once, before its window is over."""
+
+    entity_id: str
+    stream_id: str
+    at: datetime
+    value: float
+    window_start: datetime
+    compared: float | None = None
+    expected: float | None = None
+    deviation: float | None = None
+    score: float | None = None
+    is_anomaly: bool
+
+
+class TakenModel(BaseModel):
+    """What became of the readings of a request."""
+
+    accepted: int = Field(description="newly durable", ge=0)
+    duplicates: int = Field(description="were durable before; the first value stays", ge=0)
+    rejected: int = Field(description="refused for good, and recorded", ge=0)
+    rows: list[BadRow] = Field(description="the first 1,000 refused rows")
+    first_look: FirstLookModel | None = Field(
+        None, description="of a single reading, where the streaming pipeline runs"
+    )
+
+
+class AnomalyModel(BaseModel):
+    """An episode with a high score."""
+
+    entity_id: str
+    window: datetime
+    score: float
+    confidence: float | None
+    anomaly_id: str | None
+    summary: str | None
+    primary_cause: str | None
+    recommended_action: str | None
+    episode_start: datetime
+    episode_end: datetime
+    windows: int
+    ongoing: bool
+
+
+class AnomaliesModel(BaseModel):
+    """Episodes, the highest score first."""
+
+    anomalies: list[AnomalyModel]
+
+
+class ExplanationModel(BaseModel):
+    """Why an anomaly happened."""
+
+    entity_id: str
+    explanation: dict[str, Any]
+
+
+class StreamModel(BaseModel):
+    """A stream, and how it is doing."""
+
+    stream_id: str
+    group: str
+    type: str
+    unit: str
+    description: str
+    valid_range: tuple[float, float] | None
+    availability: float | None
+    consecutive_missing: int | None
+    health: float | None
+    as_of: datetime | None
+
+
+class EntityModel(BaseModel):
+    """An entity with its streams; none where its catalogue cannot be read."""
+
+    entity_id: str
+    last_reading_at: datetime | None
+    processed_until: datetime | None
+    quarantined: bool
+    streams: list[StreamModel]
+
+
+class StreamsModel(BaseModel):
+    """Entities by identifier."""
+
+    entities: list[EntityModel]
+    next: str | None = Field(description="give it as `after` to go on; null at the end")
+
+
+class HealthModel(BaseModel):
+    """Whether readings can be taken."""
+
+    status: str
+    database: str | None = None
+    writer: str | None = None

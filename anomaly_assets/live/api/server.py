@@ -1,0 +1,52 @@
+"""uvicorn, so configured that it ends in order and holds no more than it must."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+if TYPE_CHECKING:
+    import socket
+
+    from fastapi import FastAPI
+
+    from anomaly_assets.live.api.context import Context
+
+#: Requests at once, listeners among them, beyond which uvicorn answers 503 by itself.
+_MOST_REQUESTS: Final = 2000
+_KEEP_ALIVE_SECONDS: Final = 30
+
+
+class LiveServer(uvicorn.Server):
+    """Serves the live API; on shutdown listeners are let go before requests are waited for.
+
+    Parameters
+    ----------
+    app
+        Made by :func:`~anomaly_assets.live.api.app.create_app`.
+    grace_seconds
+        How long requests in progress may take at the end.
+    """
+
+    def __init__(self, app: FastAPI, *, grace_seconds: int = 20) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                # The address of a sender decides nothing, so nobody need be believed about it.
+                proxy_headers=False,
+                limit_concurrency=_MOST_REQUESTS,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=grace_seconds,
+                ws="none",
+            )
+        )
+        self._context: Context = app.state.context
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End in order."""
+        self._context.events.close()
+        await super().shutdown(sockets)

@@ -1,0 +1,356 @@
+"""Rows into the journal, many at a time, in one transaction; used by one thread."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from anomaly_assets.errors import AnomalyAssetsError, CatalogueError
+from anomaly_assets.ingestion.validate import Rejected
+from anomaly_assets.live.gate import (
+    Catalogues,
+    CheckedRows,
+    Passed,
+    by_entity,
+    check_rows,
+    renumbered,
+    unavailable,
+)
+from anomaly_assets.live.limits import NotStoredError
+from anomaly_assets.live.readings import ACCEPTED, DUPLICATE, LiveReading, Row, RowResult
+from anomaly_assets.storage import bulk
+from anomaly_assets.storage.entities import ensure_entity
+from anomaly_assets.storage.journal import append_readings
+from anomaly_assets.storage.rejections import record_rejections
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anomaly_assets.pipeline.deployment import Deployment
+    from anomaly_assets.storage.database import Connection
+    from anomaly_assets.streams.windows import BoolArray
+
+logger = logging.getLogger(__name__)
+
+#: So that a cut cable, a stopped server or a lock held for long is noticed in seconds, and that an
+#: answer means the disk has it, whatever the role's defaults are.
+_CONNECTION = {
+    "connect_timeout": "3",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+    "application_name": "anomaly_assets_live",
+    "options": "-c TimeZone=UTC -c statement_timeout=20s -c lock_timeout=5s "
+    "-c synchronous_commit=on",
+}
+_AWAY_SECONDS = 0.5
+_FULL_SECONDS = 30.0
+_OURS = sql.SQL(
+    "SELECT r.event_time AS at, n.code::int4 AS code FROM readings AS r "
+    "JOIN unnest(%(names)s::text[]) WITH ORDINALITY AS n (name, code) ON n.name = r.stream_id "
+    "WHERE r.entity_id = %(entity_id)s AND r.event_time = ANY(%(times)s) "
+    "AND r.received_at = %(received_at)s"
+)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where the rows of one batch are among those of several.
+
+    Parameters
+    ----------
+    start, end
+        Position of its first row, and behind its last one.
+    first_row
+        Number under which a sender knows the first one.
+    """
+
+    start: int
+    end: int
+    first_row: int = 1
+
+
+@dataclass
+class Committed:
+    """What became of rows.
+
+    Parameters
+    ----------
+    results
+        By position; a row in neither this nor `failed` does not exist.
+    fresh
+        New readings by position.
+    failed
+        Rows that could not be stored, and why.
+    """
+
+    results: dict[int, RowResult] = field(default_factory=dict)
+    fresh: dict[int, LiveReading] = field(default_factory=dict)
+    failed: dict[int, NotStoredError] = field(default_factory=dict)
+
+    def add(self, other: Committed) -> None:
+        """Take over what became of further rows."""
+        self.results.update(other.results)
+        self.fresh.update(other.fresh)
+        self.failed.update(other.failed)
+
+
+class Committer:
+    """Stores rows of many entities; one entity's fault leaves the others alone.
+
+    Parameters
+    ----------
+    deployment
+        Settings, database and catalogues.
+    """
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._catalogues = Catalogues(deployment)
+        self._connection: Connection | None = None
+        self._away_until = 0.0
+        self._last_received = datetime.now(tz=UTC)
+
+    def require_reachable(self) -> None:
+        """Refuse at once while the database was found away a moment ago.
+
+        Raises
+        ------
+        NotStoredError
+            If it was.
+        """
+        if time.monotonic() < self._away_until:
+            raise _away()
+
+    def abort(self) -> None:
+        """Break the connection off, from another thread: whatever waits for it fails then."""
+        connection = self._connection
+        if connection is None or connection.closed:
+            return
+        # Closing it here would leave the other thread waiting for a descriptor that is gone.
+        with (
+            suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(connection.fileno())) as s,
+        ):
+            s.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def store(self, rows: Sequence[Row], spans: Sequence[Span], source: str) -> Committed:
+        """Store rows durably.
+
+        Parameters
+        ----------
+        rows
+            Rows of several batches, one after the other.
+        spans
+            Where each batch is among them.
+        source
+            Where they come from.
+
+        Raises
+        ------
+        NotStoredError
+            If the database is away or full; nothing is stored then.
+        """
+        parts = by_entity(rows)
+        try:
+            return self._attempt(rows, parts, spans, source)
+        except NotStoredError:
+            raise
+        except Exception as error:
+            self._catalogues.forget()
+            if len(parts) == 1:
+                raise _busy(error) from error
+            logger.warning("%d entities are stored one by one now: %s", len(parts), error)
+        whole = Committed()
+        for entity_id, positions in parts.items():
+            try:
+                whole.add(self._attempt(rows, {entity_id: positions}, spans, source))
+            except NotStoredError as error:
+                whole.failed.update(dict.fromkeys(positions, error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other entities go on
+                whole.failed.update(dict.fromkeys(positions, _busy(error)))
+        return whole
+
+    def _attempt(
+        self,
+        rows: Sequence[Row],
+        parts: Mapping[str, list[int]],
+        spans: Sequence[Span],
+        source: str,
+    ) -> Committed:
+        received_at = self._moment()
+        again = self._connection is not None
+        while True:
+            connection = self._connected()
+            try:
+                return self._commit(connection, rows, parts, spans, source, received_at)
+            except psycopg.errors.DiskFull as error:
+                logger.error("the database has no space left: %s", error)  # noqa: TRY400
+                msg = "the database has no space left"
+                raise NotStoredError(msg, _FULL_SECONDS) from error
+            except psycopg.Error as error:
+                if not connection.closed:
+                    raise
+                self.close()
+                # A connection that had been idle may just have been old.
+                if not again:
+                    self._away_until = time.monotonic() + _AWAY_SECONDS
+                    raise _away() from error
+                again = False
+            except AnomalyAssetsError:
+                raise
+            except BaseException:
+                # In what state the connection is now is anybody's guess.
+                self.close()
+                raise
+
+    def _connected(self) -> Connection:
+        if self._connection is not None and not self._connection.closed:
+            return self._connection
+        self.require_reachable()
+        try:
+            self._connection = psycopg.connect(
+                make_conninfo(self._deployment.database.url, **_CONNECTION), autocommit=True
+            )
+        except psycopg.OperationalError as error:
+            self._away_until = time.monotonic() + _AWAY_SECONDS
+            logger.warning("no connection to %r: %s", self._deployment.database, error)
+            raise _away() from error
+        return self._connection
+
+    def _moment(self) -> datetime:
+        """Return the time, later than any before: it tells our rows from all others."""
+        now = max(datetime.now(tz=UTC), self._last_received + timedelta(microseconds=1))
+        self._last_received = now
+        return now
+
+    def _commit(  # noqa: PLR0913, PLR0917 - all that is known of a group
+        self,
+        connection: Connection,
+        rows: Sequence[Row],
+        parts: Mapping[str, list[int]],
+        spans: Sequence[Span],
+        source: str,
+        received_at: datetime,
+    ) -> Committed:
+        checked = {name: self._check(connection, rows, parts[name], name) for name in sorted(parts)}
+        done = Committed()
+        rejected: list[Rejected] = []
+        with connection.transaction():
+            for name, verdict in checked.items():
+                done.results.update(verdict.results)
+                rejected += verdict.rejected
+                if verdict.passed is not None:
+                    new = self._append(connection, name, verdict.passed, source, received_at)
+                    _note(done, name, verdict.passed, new)
+            _record(connection, rejected, spans, source)
+        return done
+
+    def _check(
+        self, connection: Connection, rows: Sequence[Row], positions: list[int], entity_id: str
+    ) -> CheckedRows:
+        try:
+            catalogue = (
+                self._catalogues.of(connection, entity_id)
+                if entity_id
+                else self._catalogues.default()
+            )
+        except CatalogueError as error:
+            logger.warning("readings of entity %r are refused: %s", entity_id, error)
+            return unavailable(positions, error)
+        tolerance = self._deployment.settings.future_tolerance
+        return check_rows(rows, positions, entity_id, catalogue, future_tolerance=tolerance)
+
+    def _append(
+        self,
+        connection: Connection,
+        entity_id: str,
+        passed: Passed,
+        source: str,
+        received_at: datetime,
+    ) -> BoolArray:
+        """Append one entity's readings, and return which of them are new."""
+        readings = passed.readings
+        if not self._catalogues.knows(entity_id):
+            ensure_entity(connection, entity_id)
+        report = append_readings(
+            connection,
+            entity_id,
+            readings,
+            passed.catalogue,
+            source=source,
+            late_horizon=self._deployment.settings.late_horizon,
+            received_at=received_at,
+        )
+        if not report.duplicate:
+            return np.ones(len(readings.stream), dtype=np.bool_)
+        times = [passed.at(position) for position in range(len(readings.stream))]
+        ours = bulk.fetch_columns(
+            connection,
+            _OURS,
+            {
+                "names": list(passed.catalogue.stream_ids),
+                "entity_id": entity_id,
+                "times": times,
+                "received_at": received_at,
+            },
+            {"at": "time", "code": "i4"},
+        )
+        new = set(zip((ours["code"] - 1).tolist(), ours["at"].tolist(), strict=True))
+        mine = zip(readings.stream.tolist(), readings.microseconds.tolist(), strict=True)
+        return np.array([one in new for one in mine], dtype=np.bool_)
+
+
+def _note(done: Committed, entity_id: str, passed: Passed, new: BoolArray) -> None:
+    for position, (row, is_new) in enumerate(zip(passed.rows.tolist(), new.tolist(), strict=True)):
+        if is_new:
+            done.results[row] = ACCEPTED
+            done.fresh[row] = passed.live(entity_id, position)
+        else:
+            done.results[row] = DUPLICATE
+
+
+def _record(
+    connection: Connection, rejected: Sequence[Rejected], spans: Sequence[Span], source: str
+) -> None:
+    if not rejected:
+        return
+    for span in spans:
+        own = [one for one in rejected if span.start <= one.row_number < span.end]
+        if own:
+            own = renumbered(own, span.first_row - span.start)
+            # Named by their content, so that a sender who repeats them adds nothing.
+            digest = hashlib.sha256(repr(own).encode()).hexdigest()
+            record_rejections(
+                connection, Rejected.columns(own), source=source, source_digest=digest
+            )
+
+
+def _away() -> NotStoredError:
+    return NotStoredError("the database cannot be reached; nothing was stored", 1.0)
+
+
+def _busy(error: Exception) -> NotStoredError:
+    if isinstance(error, NotStoredError):
+        return error
+    logger.error("readings could not be stored", exc_info=error)
+    return NotStoredError("the database could not store these readings now", 2.0)

@@ -1,0 +1,187 @@
+"""What was said of one window, kept until it is known to be what is stored."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anomaly_assets.detection.explanation.triggers import FINAL_ABOVE, Trigger, triggers
+from anomaly_assets.detection.robust import StreamScore
+from anomaly_assets.live.results import ClosedBy, Difference, LiveResult
+from anomaly_assets.streams.windows import WINDOW_SECONDS
+
+if TYPE_CHECKING:
+    from anomaly_assets.detection.explanation.evidence import WindowEvidence
+    from anomaly_assets.detection.explanation.record import Explanation
+    from anomaly_assets.live.verification import StoredWindow
+    from anomaly_assets.streams.catalogue import Catalogue
+    from anomaly_assets.streams.windows import FloatArray
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one window, as far as they are compared.
+
+    Parameters
+    ----------
+    final, confidence, cross_stream
+        Of the window.
+    individual, expected, deviation
+        Tier 1, shape ``(n_streams,)``.
+    """
+
+    final: float
+    confidence: float
+    cross_stream: float
+    individual: FloatArray
+    expected: FloatArray
+    deviation: FloatArray
+
+    def differing(self, other: Scores, catalogue: Catalogue) -> list[tuple[str, float, float]]:
+        """Return name and both values of everything that is not the same to the last bit."""
+        found = [
+            (name, mine, theirs)
+            for name, mine, theirs in (
+                ("final", self.final, other.final),
+                ("confidence", self.confidence, other.confidence),
+                ("cross_stream", self.cross_stream, other.cross_stream),
+            )
+            if not _same(mine, theirs)
+        ]
+        for what, mine_all, theirs_all in (
+            ("", self.individual, other.individual),
+            (" expected", self.expected, other.expected),
+            (" deviation", self.deviation, other.deviation),
+        ):
+            pairs = zip(mine_all.tolist(), theirs_all.tolist(), strict=True)
+            found += [
+                (catalogue.stream_ids[index] + what, mine, theirs)
+                for index, (mine, theirs) in enumerate(pairs)
+                if not _same(mine, theirs)
+            ]
+        return found
+
+
+@dataclass
+class Outcome:
+    """One computed window.
+
+    Parameters
+    ----------
+    window
+        Its start, epoch seconds.
+    values
+        Shape ``(n_streams,)``, NaN where missing.
+    scores, gap
+        What the tiers said, and the gap score.
+    code
+        Trigger code; 0 if it calls for no explanation.
+    closed_by, provisional, revision
+        As in :class:`~anomaly_assets.live.results.LiveResult`.
+    readings, rejected
+        Number of readings it was made of, and of streams with refused ones; None if it was not
+        made from readings but from stored values.
+    evidence
+        What an explanation starts from; None where `code` is 0.
+    stored
+        Which stored version it was compared with; None before it was.
+    """
+
+    window: int
+    values: FloatArray
+    scores: Scores
+    gap: float
+    code: int
+    closed_by: ClosedBy
+    provisional: bool
+    revision: int = 0
+    readings: int | None = None
+    rejected: int | None = None
+    evidence: WindowEvidence | None = None
+    stored: str | None = None
+
+    def says_as(self, other: Outcome, catalogue: Catalogue) -> bool:
+        """Whether both say the same of the window, to the last bit."""
+        return not self.scores.differing(other.scores, catalogue) and _same(self.gap, other.gap)
+
+    def as_stored(self, stored: StoredWindow, threshold: float) -> Outcome:
+        """Return the window as it is stored; whoever stored it explains it."""
+        scores = stored.scores
+        codes = triggers(
+            scores.individual[np.newaxis],
+            np.array([scores.cross_stream]),
+            np.array([scores.final]),
+            threshold=threshold,
+        )
+        return replace(
+            self,
+            values=stored.values,
+            scores=scores,
+            gap=stored.gap,
+            code=int(codes[0]),
+            readings=None,
+            rejected=None,
+            evidence=None,
+            closed_by=ClosedBy.STORED,
+            provisional=False,
+            revision=self.revision + 1,
+            stored=stored.version,
+        )
+
+    def result(
+        self, entity_id: str, catalogue: Catalogue, explanation: Explanation | None = None
+    ) -> LiveResult:
+        """Return what subscribers get."""
+        said = self.scores
+        final = known(said.final)
+        columns = zip(
+            catalogue.stream_ids,
+            self.values.tolist(),
+            said.expected.tolist(),
+            said.individual.tolist(),
+            said.deviation.tolist(),
+            strict=True,
+        )
+        streams = {name: StreamScore(*map(known, numbers)) for name, *numbers in columns}
+        trigger = Trigger.of_code(self.code)
+        return LiveResult(
+            entity_id=entity_id,
+            window_start=datetime.fromtimestamp(self.window, tz=UTC),
+            window_end=datetime.fromtimestamp(self.window + WINDOW_SECONDS, tz=UTC),
+            score=final,
+            confidence=said.confidence,
+            is_anomaly=final is not None and final > FINAL_ABOVE,
+            trigger=None if trigger is None else trigger.value,
+            streams=streams,
+            cross_stream_score=known(said.cross_stream),
+            gap_score=known(self.gap),
+            missing=tuple(name for name, score in streams.items() if score.value is None),
+            closed_by=self.closed_by,
+            provisional=self.provisional,
+            revision=self.revision,
+            explanation=explanation,
+        )
+
+
+def differences(
+    entity_id: str, outcome: Outcome, stored: Scores, catalogue: Catalogue
+) -> list[Difference]:
+    """Return everything in which what was said of a window is not what is stored."""
+    start = datetime.fromtimestamp(outcome.window, tz=UTC)
+    return [
+        Difference(entity_id, start, what, known(live), known(kept))
+        for what, live, kept in outcome.scores.differing(stored, catalogue)
+    ]
+
+
+def known(value: float) -> float | None:
+    """Return a number, or None for NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def _same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))

@@ -1,0 +1,1 @@
+"""Where live readings come from, other than requests: brokers, streams, folders."""

@@ -1,0 +1,168 @@
+"""The readings of one entity that windows still open, or just closed, are made of."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from anomaly_assets.streams.aggregation import MICROSECONDS, Readings, ReadingTimes
+from anomaly_assets.streams.windows import WINDOW_SECONDS, IntArray, WindowRange
+
+
+@dataclass
+class _Window:
+    """Readings of one window, as they arrived; 20 bytes each."""
+
+    stream: array[int] = field(default_factory=lambda: array("i"))
+    microseconds: array[int] = field(default_factory=lambda: array("q"))
+    value: array[float] = field(default_factory=lambda: array("d"))
+    rejected: set[int] = field(default_factory=set)
+    #: Whether some had to be dropped.
+    overflowed: bool = False
+    #: Whether it has been reduced to the extremes of its streams.
+    compact: bool = False
+
+    def readings(self) -> Readings:
+        """Return them by stream and time; of several with one stream and time, the first."""
+        stream = np.array(self.stream, dtype=np.int64)
+        time = np.array(self.microseconds, dtype=np.int64)
+        value = np.array(self.value, dtype=np.float64)
+        order = np.lexsort((time, stream))
+        stream, time, value = stream[order], time[order], value[order]
+        first = np.ones(len(order), dtype=np.bool_)
+        first[1:] = (stream[1:] != stream[:-1]) | (time[1:] != time[:-1])
+        return Readings(stream[first], time[first], value[first])
+
+    def hold(self, readings: Readings) -> None:
+        """Hold exactly these."""
+        self.stream = array("i", readings.stream.tolist())
+        self.microseconds = array("q", readings.microseconds.tolist())
+        self.value = array("d", readings.value.tolist())
+
+
+class ReadingBuffer:
+    """Readings by window, bounded.
+
+    It holds what the journal holds: of several readings with one stream and time the first stays.
+    Windows that were closed for good are reduced to what tells a stuck sensor.
+
+    Parameters
+    ----------
+    n_streams
+        Streams of the catalogue.
+    most
+        Readings of a window held; beyond, the window is :meth:`overflowed`.
+    """
+
+    def __init__(self, n_streams: int, most: int) -> None:
+        self._most = most
+        self._windows: dict[int, _Window] = {}
+        #: Time of each stream's newest reading in microseconds; -1 before the first.
+        self.latest: IntArray = np.full(n_streams, -1, dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Return the number of readings held."""
+        return sum(len(window.stream) for window in self._windows.values())
+
+    def add(self, stream: int, microseconds: int, value: float) -> None:
+        """Take a reading in."""
+        window = self._window(microseconds // (WINDOW_SECONDS * MICROSECONDS) * WINDOW_SECONDS)
+        self.latest[stream] = max(self.latest[stream], microseconds)
+        if window.overflowed:
+            return
+        window.stream.append(stream)
+        window.microseconds.append(microseconds)
+        window.value.append(value)
+        if len(window.stream) > self._most:
+            distinct = window.readings()
+            window.hold(distinct)
+            # Half of the room must be left, or every further reading would sort them all.
+            if len(distinct.stream) > self._most // 2:
+                window.overflowed = True
+                window.hold(Readings.empty())
+
+    def fill(self, readings: Readings, rejected: ReadingTimes) -> None:
+        """Take readings of the journal in."""
+        for stream, at, value in zip(
+            readings.stream.tolist(),
+            readings.microseconds.tolist(),
+            readings.value.tolist(),
+            strict=True,
+        ):
+            self.add(stream, at, value)
+        for stream, at in zip(
+            rejected.stream.tolist(), rejected.microseconds.tolist(), strict=True
+        ):
+            self.reject(stream, at)
+
+    def reject(self, stream: int, microseconds: int) -> None:
+        """Note that a reading was refused: its stream did report something."""
+        window = microseconds // (WINDOW_SECONDS * MICROSECONDS) * WINDOW_SECONDS
+        self._window(window).rejected.add(stream)
+
+    def readings(self, windows: WindowRange) -> Readings:
+        """Return the readings of a range, each stream and time once."""
+        held = self._held(windows)
+        if not held:
+            return Readings.empty()
+        parts = [window.readings() for _, window in held]
+        return Readings(
+            np.concatenate([part.stream for part in parts]),
+            np.concatenate([part.microseconds for part in parts]),
+            np.concatenate([part.value for part in parts]),
+        )
+
+    def rejected(self, windows: WindowRange) -> ReadingTimes:
+        """Return streams and windows of refused readings of a range."""
+        found = [
+            (stream, start * MICROSECONDS)
+            for start, window in self._held(windows)
+            for stream in sorted(window.rejected)
+        ]
+        pairs = np.array(found, dtype=np.int64).reshape(len(found), 2)
+        return ReadingTimes(pairs[:, 0].copy(), pairs[:, 1].copy())
+
+    def overflowed(self, windows: WindowRange) -> bool:
+        """Whether readings of a range were dropped, so that only the journal has them all."""
+        return any(window.overflowed for _, window in self._held(windows))
+
+    def compact(self, before: int, *, keep: int) -> None:
+        """Reduce windows before a time to their streams' extremes, and drop those before `keep`.
+
+        A sensor is stuck or not by the extremes of its windows alone.
+        """
+        for start in [start for start in self._windows if start < before]:
+            window = self._windows[start]
+            if start < keep:
+                del self._windows[start]
+            elif not window.compact:
+                window.hold(_extremes(window.readings()))
+                window.compact = True
+
+    def _window(self, start: int) -> _Window:
+        found = self._windows.get(start)
+        if found is None:
+            found = self._windows[start] = _Window()
+        return found
+
+    def _held(self, windows: WindowRange) -> list[tuple[int, _Window]]:
+        return sorted(
+            (
+                (start, window)
+                for start, window in self._windows.items()
+                if windows.start <= start < windows.end
+            ),
+            key=lambda pair: pair[0],
+        )
+
+
+def _extremes(readings: Readings) -> Readings:
+    """Return one reading with the least and one with the greatest value of each stream."""
+    order = np.lexsort((readings.value, readings.stream))
+    stream = readings.stream[order]
+    edge = np.ones(len(order), dtype=np.bool_)
+    edge[1:-1] = (stream[1:-1] != stream[:-2]) | (stream[1:-1] != stream[2:])
+    kept = order[edge]
+    return Readings(readings.stream[kept], readings.microseconds[kept], readings.value[kept])
