@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
     from fastapi import FastAPI
 
@@ -45,6 +49,23 @@ class LiveServer(uvicorn.Server):
             )
         )
         self._context: Context = app.state.context
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End on SIGINT and SIGTERM; unlike uvicorn's own, without raising them again afterwards.
+
+        Whoever serves has things to bring to an end too, such as the streaming pipeline.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        wanted = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in wanted}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End in order."""

@@ -24,7 +24,13 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from anomaly_assets.errors import SettingsError
 from anomaly_assets.live.sources.messages import spread, topic_rows
-from anomaly_assets.live.sources.source import Backoff, Batch, Settled, settled_through
+from anomaly_assets.live.sources.source import (
+    Backoff,
+    Batch,
+    Settled,
+    leave_if_cancelled,
+    settled_through,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -159,6 +165,7 @@ class MqttSource:
         """Yield what arrives, for ever; see :class:`~anomaly_assets.live.sources.source.Source`."""
         backoff = Backoff(self.options.first_wait, self.options.longest_wait)
         while True:
+            leave_if_cancelled()
             try:
                 async with self._connection() as connection:
                     backoff.reset()
@@ -228,6 +235,7 @@ class _Connection:
 
     async def gather(self) -> list[aiomqtt.Message]:
         """Return what has arrived, at least one message; nothing when it is time to reconnect."""
+        leave_if_cancelled()
         options = self._options
         if self._unsettled > options.most_unacknowledged // 2:
             return []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from anomaly_assets.live.limits import TemporaryError
 from anomaly_assets.live.readings import ENTITY_UNAVAILABLE, RawReading
-from anomaly_assets.live.sources.source import Backoff
+from anomaly_assets.live.sources.source import Backoff, leave_if_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -102,6 +102,7 @@ class Pump:
         backoff = Backoff(self._first_wait, self._longest_wait)
         attempts = 0
         while True:
+            leave_if_cancelled()
             attempts += 1
             try:
                 return _for_good(await self._sink(rows))

@@ -22,7 +22,13 @@ from redis.exceptions import RedisError, ResponseError
 
 from anomaly_assets.live.readings import RawReading
 from anomaly_assets.live.sources.messages import document_rows, spread
-from anomaly_assets.live.sources.source import Backoff, Batch, Settled, settled_through
+from anomaly_assets.live.sources.source import (
+    Backoff,
+    Batch,
+    Settled,
+    leave_if_cancelled,
+    settled_through,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -108,6 +114,7 @@ class RedisSource:
         """Yield what arrives, for ever; see :class:`~anomaly_assets.live.sources.source.Source`."""
         backoff = Backoff(self.options.first_wait, self.options.longest_wait)
         while True:
+            leave_if_cancelled()
             try:
                 async with self._client() as client:
                     reader = _Reader(client, self.options)
@@ -116,6 +123,7 @@ class RedisSource:
                     self._connected = True
                     backoff.reset()
                     while True:
+                        leave_if_cancelled()
                         entries = await reader.next()
                         self.claimed += reader.take_claimed()
                         if entries:

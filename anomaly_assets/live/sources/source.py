@@ -6,6 +6,7 @@ and time, so that a row which comes again counts once.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -92,3 +93,14 @@ class Backoff:
 def settled_through(results: Settled, first: int, count: int) -> bool:
     """Whether `count` rows from `first` on are all settled."""
     return all(result is not None for result in results[first : first + count])
+
+
+def leave_if_cancelled() -> None:
+    """Raise ``CancelledError`` if this task has been cancelled.
+
+    The clients of brokers now and then swallow the cancellation that ends a wait of theirs; without
+    this a source would go on for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

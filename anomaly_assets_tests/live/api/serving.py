@@ -49,6 +49,11 @@ def count(database: Database, table: str = "readings") -> int:
     return int(row[0])
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import httpx
 
     from anomaly_assets.detection.explanation.record import Explanation
-
     from anomaly_assets.storage.database import Database
 
 NOW = window_of(datetime.now(tz=UTC) - timedelta(hours=1))
@@ -160,7 +159,7 @@ def scoring(database: Database, tmp_path: Path, pipeline: PipelineDouble) -> Ite
 
 def events(stream: httpx.Response, count: int) -> list[tuple[str, dict[str, Any]]]:
     """Read so many events of a stream."""
-    found = []
+    found: list[tuple[str, dict[str, Any]]] = []
     kind = ""
     deadline = time.monotonic() + 25
     for line in stream.iter_lines():

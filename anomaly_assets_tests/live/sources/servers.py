@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import shutil
 import signal
 import socket
@@ -65,9 +66,7 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(), cwd=self.folder, stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen(self.command(), cwd=self.folder, stdout=log, stderr=log)
         deadline = time.monotonic() + 20
         while not self.answers():
             said = (self.folder / "log").read_text(errors="replace")
@@ -168,8 +167,10 @@ async def running(pump: Pump) -> AsyncIterator[Pump]:
             await task
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait({task}, timeout=20)
+        where = io.StringIO()
+        task.print_stack(file=where)
+        assert task.done(), f"the pump does not end:\n{where.getvalue()}"
 
 
 @contextlib.asynccontextmanager
