@@ -50,6 +50,7 @@ class Recorder:
         self.failing_entity: str | None = None
 
     async def __call__(self, rows: Sequence[Row]) -> Sequence[RowResult]:
+        """Pass rows on, or fail."""
         self.attempts += 1
         sick = any(isinstance(r, RawReading) and r.entity_id == self.failing_entity for r in rows)
         if self.away or sick:

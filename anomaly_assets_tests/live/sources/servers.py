@@ -56,9 +56,11 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
+        """Return the command line."""
         raise NotImplementedError
 
     def answers(self) -> bool:
+        """Whether it can be used."""
         with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), 1):
             return True
         return False
@@ -89,6 +91,7 @@ class Mosquitto(Server):
     durable = False
 
     def command(self) -> list[str]:
+        """Return the command line, and write the file it names."""
         lines = [
             f"listener {self.port} {HOST}",
             "allow_anonymous true",
@@ -128,15 +131,18 @@ class RedisServer(Server):
 
     @property
     def url(self) -> str:
+        """The address."""
         return f"redis://{HOST}:{self.port}/0"
 
     def command(self) -> list[str]:
+        """Return the command line."""
         assert REDIS is not None
         port = str(self.port)
         options = ["--bind", HOST, "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         return [REDIS, "--port", port, "--dir", str(self.folder), *options]
 
     def answers(self) -> bool:
+        """Whether it can be used, its file being read."""
         try:
             with self.client() as client:
                 return bool(client.ping())

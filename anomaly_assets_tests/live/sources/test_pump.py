@@ -30,6 +30,8 @@ class Listed:
         self.acknowledged: list[Settled] = []
 
     async def batches(self) -> AsyncIterator[Batch]:
+        """Yield them."""
+
         async def ack(results: Settled) -> None:
             self.acknowledged.append(results)
 
