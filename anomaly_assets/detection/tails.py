@@ -30,6 +30,9 @@ RECORD_MEMORY = 288.0
 RECORD_STEEPNESS = 4.0
 #: A record is beaten by at most this factor at once, so that one glitch does not deafen for days.
 LARGEST_RECORD_STEP = 3.0
+#: After n readings no residual is rarer than this power of 1 / (n + 1): a whole number that changes
+#: for the first time in its first hour is no certain anomaly.
+YOUNG_STEEPNESS = 3.0
 #: How many residuals the prior, Student's t with 4 degrees of freedom (index 1/4), counts for.
 PRIOR_RESIDUALS = 100.0
 _PRIOR_EXCEEDING = float(student_t_p(np.array([THRESHOLD]), np.array([4]))[0])
@@ -165,6 +168,8 @@ def _tail_p(
                     tail = tail ** (math.log(exceeding) / _LOG_PRIOR_EXCEEDING)
                 again = math.pow(record[i] / max(size, 1e-3), RECORD_STEEPNESS) / RECORD_MEMORY
                 tail = max(tail, again)
+            # Nothing is known to be rarer than a few readings can tell.
+            tail = max(tail, (readings_before[row, i] + 1.0) ** -YOUNG_STEEPNESS)
             p[row, i] = min(max(tail, smallest_p), 1.0)
             if learn:
                 faded = record[i] * (1.0 - 1.0 / RECORD_MEMORY)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anomaly_assets.detection.explanation.events import minute_means
 from anomaly_assets.detection.explanation.evidence import HISTORY_WINDOWS, WindowEvidence
 from anomaly_assets.detection.explanation.explain import Explainer, Mode
 from anomaly_assets.detection.explanation.network.fitting import FitError, fit_network
@@ -19,6 +18,7 @@ from anomaly_assets.detection.explanation.triggers import Trigger, triggers
 from anomaly_assets.errors import AnomalyAssetsError
 from anomaly_assets.pipeline.advance import Commit, active_blocks
 from anomaly_assets.pipeline.episodes import Closed, OpenEpisodes, Surroundings
+from anomaly_assets.pipeline.minutes import read_minutes
 from anomaly_assets.pipeline.network import read_span
 from anomaly_assets.pipeline.stateless import each_entity
 from anomaly_assets.pipeline.tiers import (
@@ -27,7 +27,7 @@ from anomaly_assets.pipeline.tiers import (
     read_gaps,
     read_individual,
 )
-from anomaly_assets.storage import journal, results
+from anomaly_assets.storage import results
 from anomaly_assets.storage.networks import read_network
 from anomaly_assets.storage.windows import missing_counts, stored_ranges
 from anomaly_assets.streams.windows import (
@@ -210,7 +210,7 @@ class _Evidence:
         individual = self._with_gap_lengths(history)
         first = block.windows.start + (int(rows[0]) - _TIMELINE_WINDOWS) * WINDOW_SECONDS
         last = block.windows.start + (int(rows[-1]) + 1) * WINDOW_SECONDS
-        minutes = minute_values(self._connection, self._entity, WindowRange(first, last))
+        minutes = read_minutes(self._connection, self._entity, WindowRange(first, last))
         found = []
         for row in rows.tolist():
             end = block.windows.start + (row + 1) * WINDOW_SECONDS
@@ -264,20 +264,3 @@ class _Evidence:
             counts[number] = run
         health = replace(self.individual.health, consecutive_missing=counts[len(earlier) :])
         return replace(self.individual, health=health)
-
-
-def minute_values(connection: Connection, entity: Entity, windows: WindowRange) -> FloatArray:
-    """Return one-minute values of the journal's readings, shape ``(n_minutes, n_streams)``."""
-    catalogue = entity.catalogue
-    readings = journal.read_readings(connection, entity.entity_id, windows, catalogue).readings
-    # The journal hands readings out in any order; sums must not depend on it.
-    order = np.lexsort((readings.value, readings.microseconds, readings.stream))
-    return minute_means(
-        readings.stream[order],
-        readings.microseconds[order],
-        readings.value[order],
-        windows.start,
-        len(windows) * WINDOW_SECONDS // 60,
-        len(catalogue.streams),
-        aggregations=[stream.aggregation for stream in catalogue.streams],
-    )

@@ -19,7 +19,7 @@ import numpy as np
 from anomaly_assets.detection.explanation.facts import CatalogueFacts
 from anomaly_assets.detection.explanation.record import Explanation
 from anomaly_assets.errors import AnomalyAssetsError, InputError
-from anomaly_assets.pipeline.explain import minute_values
+from anomaly_assets.pipeline.minutes import read_minutes
 from anomaly_assets.pipeline.tiers import read_block, read_individual
 from anomaly_assets.storage.queries import explanation_record, top_anomalies
 from anomaly_assets.storage.windows import stored_ranges
@@ -129,7 +129,7 @@ def timelines(
     of = CatalogueFacts.of(entity.catalogue)
     chosen = _chosen(explanation, entity.catalogue.stream_ids)[:most]
     with deployment.database.connect() as connection, connection.transaction():
-        minutes = minute_values(connection, entity, windows)
+        minutes = read_minutes(connection, entity, windows)
         expected, scale, known_at = _expectations(connection, entity, windows)
     found = []
     for stream in chosen:

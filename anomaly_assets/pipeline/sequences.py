@@ -10,12 +10,11 @@ from anomaly_assets.detection.explanation.episodes import joined
 from anomaly_assets.detection.explanation.events import (
     MINUTES_PER_WINDOW,
     find_excursions,
-    minute_means,
     robust_baseline,
     sequence_of,
 )
 from anomaly_assets.detection.explanation.facts import CatalogueFacts
-from anomaly_assets.storage import journal
+from anomaly_assets.pipeline.minutes import read_minutes
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WindowRange
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from anomaly_assets.detection.explanation.events import EventSequence
     from anomaly_assets.pipeline.deployment import Entity
-    from anomaly_assets.streams.windows import FloatArray
 
     Connection = psycopg.Connection[Any]
 
@@ -68,7 +66,7 @@ def _sequence(
     connection: Connection, entity: Entity, facts: CatalogueFacts, start: int
 ) -> EventSequence:
     span = WindowRange(start - (_CALM + _BEFORE) * WINDOW_SECONDS, start + _FROM * WINDOW_SECONDS)
-    minutes = _minutes(connection, entity, span)
+    minutes = read_minutes(connection, entity, span)
     # Counts are sent when there is something to count: silence is 0 while others speak.
     seen = np.isfinite(minutes)
     minutes[~seen & seen.any(axis=1, keepdims=True) & facts.counted] = 0.0
@@ -78,19 +76,3 @@ def _sequence(
     excursions = find_excursions(minutes, level, scale, facts.event_names, facts.hold)
     observed = np.isfinite(minutes[calm:]).any(axis=0) & (scale > 0.0)
     return sequence_of(excursions, observed, facts.event_names, (calm, len(minutes)))
-
-
-def _minutes(connection: Connection, entity: Entity, span: WindowRange) -> FloatArray:
-    catalogue = entity.catalogue
-    readings = journal.read_readings(connection, entity.entity_id, span, catalogue).readings
-    # The journal hands readings out in any order; sums must not depend on it.
-    order = np.lexsort((readings.value, readings.microseconds, readings.stream))
-    return minute_means(
-        readings.stream[order],
-        readings.microseconds[order],
-        readings.value[order],
-        span.start,
-        len(span) * MINUTES_PER_WINDOW,
-        len(catalogue.streams),
-        aggregations=[stream.aggregation for stream in catalogue.streams],
-    )

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
 
 from anomaly_assets.automation import networks
-from anomaly_assets.automation.instance import open_instance, prepare
 from anomaly_assets.automation.runs import run_windows
 from anomaly_assets.pipeline import network
-from anomaly_assets.settings import settings
 from anomaly_assets.streams.windows import WindowRange
-from anomaly_assets_tests.automation.test_sensors import Live, recorded
+from anomaly_assets_tests.automation.support import Live, recorded
 from anomaly_assets_tests.pipeline.people import query
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from anomaly_assets.storage.database import Database
-
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def live(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """Return a deployment with a Dagster instance of its own on the test's PostgreSQL."""
-    monkeypatch.setenv("DATABASE_URL", database.url)
-    monkeypatch.setenv("ANOMALY_ASSETS_HOME", str(tmp_path))
-    settings.cache_clear()
-    environment = prepare(settings(), database)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    with open_instance(environment) as instance:
-        yield Live(database, instance)
-    settings.cache_clear()
 
 
 def process_until_full_hour(live: Live) -> None:

@@ -4,121 +4,30 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import numpy as np
 import psycopg
 import pytest
 
 from anomaly_assets.assets.partitions import window_of_key
 from anomaly_assets.automation import sensors
-from anomaly_assets.automation.instance import open_instance, prepare
 from anomaly_assets.automation.runs import run_windows
-from anomaly_assets.evaluation.simulator import simulate
 from anomaly_assets.pipeline.deployment import Deployment
 from anomaly_assets.pipeline.tiers import CrossStreamTier
 from anomaly_assets.pipeline.whole import process
 from anomaly_assets.settings import settings
-from anomaly_assets.storage import journal
-from anomaly_assets.storage.entities import ensure_entity
 from anomaly_assets.storage.windows import entity_lock
-from anomaly_assets.streams.aggregation import Readings
-from anomaly_assets.streams.loading import load_catalogue
 from anomaly_assets.streams.windows import WindowRange, window_of
+from anomaly_assets_tests.automation.support import Live, recorded
 from anomaly_assets_tests.pipeline.support import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from anomaly_assets.storage.database import Database
 
-HOURS = 6
 FIVE_MINUTES = timedelta(minutes=5)
-
-
-class Live:
-    """A deployment whose person has been reporting for six hours, up to this minute."""
-
-    def __init__(self, database: Database, instance: dg.DagsterInstance) -> None:
-        from anomaly_assets.definitions import defs  # noqa: PLC0415 - reads the test's settings
-
-        self.database = database
-        self.instance = instance
-        self.job = defs.resolve_job_def("process_windows")
-        self.defs = defs
-        self.now = datetime.now(tz=UTC)
-        self.start = window_of(self.now) - timedelta(hours=HOURS)
-        self._readings = self._simulated()
-
-    def ingest(self, since: datetime, until: datetime) -> journal.AppendReport:
-        """Put the readings of a time into the journal."""
-        seconds = self._readings.microseconds / 1e6
-        kept = (seconds >= since.timestamp()) & (seconds < until.timestamp())
-        catalogue = load_catalogue("default")
-        with self.database.connect() as connection:
-            ensure_entity(connection, "ann")
-            return journal.append_readings(
-                connection,
-                "ann",
-                Readings(
-                    self._readings.stream[kept],
-                    self._readings.microseconds[kept],
-                    self._readings.value[kept],
-                ),
-                catalogue,
-                source="test",
-                late_horizon=settings().late_horizon,
-            )
-
-    def evaluate(self, sensor: dg.SensorDefinition) -> dg.RunRequest | str:
-        """Return what a sensor asks for, or why it asks for nothing."""
-        with dg.build_sensor_context(
-            instance=self.instance, repository_def=self.defs.get_repository_def()
-        ) as context:
-            result = sensor.evaluate_tick(context)
-        if result.run_requests:
-            (request,) = result.run_requests
-            return request
-        return result.skip_message or ""
-
-    def run(self, request: dg.RunRequest) -> bool:
-        """Run what a sensor asked for."""
-        result = self.job.execute_in_process(
-            instance=self.instance, tags=dict(request.tags), raise_on_error=False
-        )
-        return result.success
-
-    def _simulated(self) -> Readings:
-        frame = simulate(5, ["ann"], start=self.start, days=1).readings
-        catalogue = load_catalogue("default")
-        return Readings(
-            frame["stream_id"].astype(str).map(catalogue.index).to_numpy(np.int64),
-            frame["timestamp"].dt.as_unit("us").astype("int64").to_numpy(),
-            frame["value"].to_numpy(),
-        )
-
-
-@pytest.fixture
-def live(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    """Return a deployment with a Dagster instance of its own on the test's PostgreSQL."""
-    monkeypatch.setenv("DATABASE_URL", database.url)
-    monkeypatch.setenv("ANOMALY_ASSETS_HOME", str(tmp_path))
-    settings.cache_clear()
-    environment = prepare(settings(), database)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    with open_instance(environment) as instance:
-        yield Live(database, instance)
-    settings.cache_clear()
-
-
-def recorded(live: Live, asset: str) -> list[str]:
-    """Return the partitions Dagster has recorded for an asset, in order."""
-    return sorted(live.instance.get_materialized_partitions(dg.AssetKey(asset)))
 
 
 def test_two_hours_of_downtime_are_one_run_of_all_windows(live: Live) -> None:

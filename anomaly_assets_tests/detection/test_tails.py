@@ -50,6 +50,10 @@ def learn(tails: TailShape, t: FloatArray, first: int = 2) -> FloatArray:
     return tails.p(t, before, np.ones(t.shape, dtype=bool), learn=True)
 
 
+#: One residual that is there.
+KNOWN = np.ones((1, 1), dtype=bool)
+
+
 def p_of(tails: TailShape, t: FloatArray) -> FloatArray:
     """Ask for residuals of a stream long known, without teaching any."""
     before = np.full(t.shape, 10_000, dtype=np.int64)
@@ -106,7 +110,7 @@ def test_the_tail_is_students_until_residuals_say_otherwise() -> None:
 @given(share=st.floats(*EXCEEDING_BOUNDS), index=st.floats(*INDEX_BOUNDS), n=st.floats(1.0, 8064.0))
 def test_p_falls_with_the_size_of_the_residual(share: float, index: float, n: float) -> None:
     """Whatever was learnt, p falls from 1 without a jump as the residual grows, whichever sign,
-    from where it is no longer far below the record.
+    from where it is no longer far below the record to where readings are too few to tell.
     """
     tails = TailShape(1)
     tails.sums = np.array([[n], [n * share], [n * share * index]])
@@ -116,11 +120,18 @@ def test_p_falls_with_the_size_of_the_residual(share: float, index: float, n: fl
     p = p_of(tails, size)[:, 0]
     assert p[0] == 1.0
     assert (np.diff(p) <= 0.0).all()
-    falling = (p[1:] > SMALLEST_P) & (p[:-1] < 1.0)
+    falling = (p[1:] > p[-1]) & (p[:-1] < 1.0)
     assert (np.diff(p)[falling] < 0.0).all()
     assert p[-1] >= SMALLEST_P
     assert -np.diff(np.log(p[:601])).min() < 1.0
     np.testing.assert_array_equal(p, p_of(tails, -size)[:, 0])
+
+
+@pytest.mark.parametrize("n", [1, 5, 30, 300])
+def test_nothing_is_rarer_than_so_many_readings_can_tell(n: int) -> None:
+    """After n readings the smallest p-value is the third power of 1 / (n + 1)."""
+    p = TailShape(1).p(np.full((1, 1), 1e50), np.full((1, 1), n), KNOWN, learn=True)
+    np.testing.assert_allclose(p, (n + 1.0) ** -3.0, rtol=1e-12)
 
 
 def test_neighbouring_sizes_have_neighbouring_p_values() -> None:

@@ -35,6 +35,8 @@ REFRESH = 12
 UNKNOWN_REACH = 10.0
 #: Joint windows that a covariance needs before half of it is believed.
 SHRINKAGE = 30.0
+#: Readings that a residual's tail is taken to rest on.
+SETTLED = 100_000
 #: Windows before the voice speaks.
 MIN_WINDOWS = 50
 #: Larger p-values are combined as this: an ordinary stream must not outvote an odd one.
@@ -66,7 +68,7 @@ class RelationshipModel:
         self._residual_square = np.ones(k)
         self._tails = TailShape(k)
         # Residuals have a scale by the time they are judged: the prior stands at once.
-        self._settled = np.full((1, k), MIN_WINDOWS, dtype=np.int64)
+        self._settled = np.full((1, k), SETTLED, dtype=np.int64)
         self._precision = np.eye(k)
         self._pattern = b""
 

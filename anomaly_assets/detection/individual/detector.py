@@ -73,7 +73,7 @@ class IndividualDetector:
     >>> windows = WindowRange(0, 100 * WINDOW_SECONDS)
     >>> block = WindowBlock("me", "UTC", windows, pulse[:, np.newaxis])
     >>> scores = IndividualDetector(catalogue).process(block)
-    >>> bool(scores.score[-1, 0] > 0.99)
+    >>> bool(scores.score[-1, 0] > 0.95)
     True
     """
 

@@ -84,6 +84,7 @@ class _Tail:
                 p **= math.log(share) / math.log(self._prior(tails.THRESHOLD, 4))
             beaten = (max(size, 1e-3) / self.record) ** -tails.RECORD_STEEPNESS
             p = max(p, beaten / tails.RECORD_MEMORY)
+        p = max(p, (residuals_before + 2.0) ** -tails.YOUNG_STEEPNESS)
         return min(max(p, SMALLEST_P), 1.0)
 
     def learn(self, t: float) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomaly_assets.detection.explanation.network import fitting
@@ -174,6 +174,8 @@ def test_a_position_that_hardly_moves_has_its_scale_floored() -> None:
     assert network.noise[0] == LEAST_NOISE
 
 
+# The first example imports pgmpy, which takes seconds.
+@settings(deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.floats(0.0, 0.98),
