@@ -71,9 +71,9 @@ clean: ## Remove caches, environments and tools; data in .anomaly_assets stays
 
 # --inexact keeps what developing added.
 .venv/.installed-to-run: pyproject.toml uv.lock scripts/uv.sh
-	@$(UV) sync --locked --quiet --inexact --extra embedded --extra causal
+	@$(UV) sync --locked --quiet --inexact --extra embedded --extra causal --extra live
 	@touch $@
 
 .venv/.installed-to-develop: pyproject.toml uv.lock scripts/uv.sh
-	@$(UV) sync --locked --quiet --extra embedded --extra causal --extra dev
+	@$(UV) sync --locked --quiet --extra embedded --extra causal --extra live --extra dev
 	@touch $@ .venv/.installed-to-run

@@ -5,7 +5,12 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from anomaly_assets.assets.resources import DeploymentResource
-from anomaly_assets.pipeline.upkeep import prepare_partitions, prune_networks, prune_snapshots
+from anomaly_assets.pipeline.upkeep import (
+    prepare_partitions,
+    prune_live,
+    prune_networks,
+    prune_snapshots,
+)
 
 PIPELINE = dg.AssetSelection.assets(
     "raw_readings",
@@ -51,9 +56,18 @@ def retain_networks(context: dg.OpExecutionContext, deployment: DeploymentResour
     return deleted
 
 
+@dg.op
+def retain_live(context: dg.OpExecutionContext, deployment: DeploymentResource) -> int:
+    """Delete old answers to requests with an idempotency key, and old alerts."""
+    keys, alerts = prune_live(deployment.current, datetime.now(tz=UTC))
+    context.add_output_metadata({"idempotency_keys": keys, "alerts": alerts})
+    return keys + alerts
+
+
 @dg.job(
     description=(
-        "Database partitions of the months to come; retention of model snapshots and networks."
+        "Database partitions of the months to come; retention of model snapshots, networks, "
+        "idempotency keys and alerts."
     )
 )
 def upkeep() -> None:
@@ -61,3 +75,4 @@ def upkeep() -> None:
     create_partitions()
     retain_snapshots()
     retain_networks()
+    retain_live()

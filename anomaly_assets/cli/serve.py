@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anomaly_assets.pipeline.deployment import Deployment
 
 #: How long requests in progress may take when it is stopped.
-_GRACE_SECONDS = 20
+_GRACE_SECONDS = 10
 _BACKLOG = 1024
 
 
@@ -49,19 +49,11 @@ def serve(
 
 async def _serve(deployment: Deployment, listening: socket.socket, *, scoring: bool) -> None:
     # Heavy, and needed by no other command.
-    from anomaly_assets.live.api import create_app  # noqa: PLC0415
     from anomaly_assets.live.api.server import LiveServer  # noqa: PLC0415
-    from anomaly_assets.live.pipeline import StreamingPipeline  # noqa: PLC0415
+    from anomaly_assets.live.service import LiveService  # noqa: PLC0415
 
-    pipeline = StreamingPipeline(deployment) if scoring else None
-    if pipeline is not None:
-        await pipeline.start()
-    try:
-        app = create_app(deployment, pipeline=pipeline)
-        await LiveServer(app, grace_seconds=_GRACE_SECONDS).serve(sockets=[listening])
-    finally:
-        if pipeline is not None:
-            await pipeline.stop()
+    async with LiveService(deployment, scoring=scoring) as service:
+        await LiveServer(service.app, grace_seconds=_GRACE_SECONDS).serve(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

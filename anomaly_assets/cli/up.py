@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,11 +35,17 @@ def up(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the Dagster webserver.")
     ] = None,
+    live: Annotated[bool, typer.Option(help="Start the live API too.")] = True,
 ) -> None:
-    """Start database, migrations, Dagster webserver and daemon; Ctrl-C stops them all."""
+    """Start database, migrations, Dagster webserver, daemon and live API; Ctrl-C stops them all."""
     options = settings()
     chosen = port or options.port
-    _require_free(options.host, chosen)
+    _require_free(options.host, chosen, "--port or ANOMALY_ASSETS_PORT")
+    if live and find_spec("fastapi") is None:
+        console.print("no live API: pip install anomaly-assets[live]", markup=False)
+        live = False
+    if live:
+        _require_free(options.live_host, options.live_port, "ANOMALY_ASSETS_LIVE_PORT")
     embedded = options.database_url is None
     database = connect_database(options)
     environment = {**os.environ, **prepare(options, database)}
@@ -56,6 +63,8 @@ def up(
         ),
         "daemon": ("dagster._daemon", "run", "--log-level", "warning", *location),
     }
+    if live:
+        commands["live API"] = ("anomaly_assets", "serve")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -78,7 +87,7 @@ def up(
     console.print("stopped")
 
 
-def _require_free(host: str, port: int) -> None:
+def _require_free(host: str, port: int, where: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -86,7 +95,7 @@ def _require_free(host: str, port: int) -> None:
         except OSError as error:
             msg = (
                 f"port {port} on {host} is taken ({error.strerror}); stop what uses it, or choose "
-                "another with --port or ANOMALY_ASSETS_PORT"
+                f"another with {where}"
             )
             raise SettingsError(msg) from error
 

@@ -22,6 +22,8 @@ from redis.exceptions import RedisError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from anomaly_assets.live.results import LiveResult
+
 logger = logging.getLogger(__name__)
 
 _PREFIX: Final = "anomaly-assets:latest:"
@@ -62,6 +64,17 @@ class LatestScore:
     score: float | None
     confidence: float
     is_anomaly: bool
+
+    @classmethod
+    def of(cls, result: LiveResult) -> Self:
+        """Return the score of a result."""
+        return cls(
+            result.entity_id,
+            result.window_start,
+            result.score,
+            result.confidence,
+            result.is_anomaly,
+        )
 
     def encode(self) -> str:
         """Return it as text."""

@@ -29,9 +29,17 @@ from anomaly_assets.live.gate import (
     unavailable,
 )
 from anomaly_assets.live.limits import NotStoredError
-from anomaly_assets.live.readings import ACCEPTED, DUPLICATE, LiveReading, Row, RowResult
+from anomaly_assets.live.readings import (
+    ACCEPTED,
+    DUPLICATE,
+    LiveReading,
+    RefusedReading,
+    Row,
+    RowResult,
+)
 from anomaly_assets.storage import bulk
 from anomaly_assets.storage.entities import ensure_entity
+from anomaly_assets.storage.identifiers import RejectionReason
 from anomaly_assets.storage.journal import append_readings
 from anomaly_assets.storage.rejections import record_rejections
 
@@ -93,18 +101,22 @@ class Committed:
         By position; a row in neither this nor `failed` does not exist.
     fresh
         New readings by position.
+    refused
+        Refused readings whose window and stream are known, by position.
     failed
         Rows that could not be stored, and why.
     """
 
     results: dict[int, RowResult] = field(default_factory=dict)
     fresh: dict[int, LiveReading] = field(default_factory=dict)
+    refused: dict[int, RefusedReading] = field(default_factory=dict)
     failed: dict[int, NotStoredError] = field(default_factory=dict)
 
     def add(self, other: Committed) -> None:
         """Take over what became of further rows."""
         self.results.update(other.results)
         self.fresh.update(other.fresh)
+        self.refused.update(other.refused)
         self.failed.update(other.failed)
 
 
@@ -259,6 +271,7 @@ class Committer:
             for name, verdict in checked.items():
                 done.results.update(verdict.results)
                 rejected += verdict.rejected
+                done.refused.update(_telling(verdict.rejected))
                 if verdict.passed is not None:
                     new = self._append(connection, name, verdict.passed, source, received_at)
                     _note(done, name, verdict.passed, new)
@@ -327,6 +340,20 @@ def _note(done: Committed, entity_id: str, passed: Passed, new: BoolArray) -> No
             done.fresh[row] = passed.live(entity_id, position)
         else:
             done.results[row] = DUPLICATE
+
+
+def _telling(rejected: Sequence[Rejected]) -> dict[int, RefusedReading]:
+    """Return by position what aggregation, too, knows of refused readings."""
+    return {
+        one.row_number: RefusedReading(
+            one.entity_id,
+            one.stream_id,
+            datetime.fromtimestamp(0, tz=UTC) + timedelta(microseconds=one.microseconds),
+        )
+        for one in rejected
+        # A wrong clock says nothing about the window it names.
+        if one.microseconds is not None and one.reason is not RejectionReason.FUTURE_TIME
+    }
 
 
 def _record(

@@ -14,7 +14,7 @@ import psycopg
 
 from anomaly_assets.detection.explanation.evidence import HISTORY_WINDOWS
 from anomaly_assets.detection.explanation.explain import Explainer, Mode
-from anomaly_assets.pipeline.explain import minute_values
+from anomaly_assets.pipeline.minutes import read_minutes
 from anomaly_assets.pipeline.network import read_span
 from anomaly_assets.storage.networks import read_network
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WINDOWS_PER_DAY, WindowRange
@@ -108,7 +108,7 @@ def _with_minutes(
     connection: Connection, entity: Entity, evidence: WindowEvidence
 ) -> WindowEvidence:
     first = evidence.window_end - HISTORY_WINDOWS * WINDOW_SECONDS
-    minutes = minute_values(connection, entity, WindowRange(first, evidence.window_end))
+    minutes = read_minutes(connection, entity, WindowRange(first, evidence.window_end))
     return replace(evidence, minutes=minutes, minutes_start=first)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from anomaly_assets.live.readings import LiveReading, Row, RowResult, raw
+from anomaly_assets.live.cache import LatestScore
+from anomaly_assets.live.readings import Appended, LiveReading, Row, RowResult, raw
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
+    from anomaly_assets.live.results import LiveResult
     from anomaly_assets.live.writer import JournalWriter
 
 logger = logging.getLogger(__name__)
@@ -20,10 +23,14 @@ logger = logging.getLogger(__name__)
 class Pipeline(Protocol):
     """What the streaming pipeline offers to those who feed it and to those who listen."""
 
-    async def process_stream(
-        self, entity_id: str, stream_id: str, timestamp: datetime, value: float
-    ) -> Any:  # noqa: ANN401 - a first look; shown as it is
-        """Take a durable reading, and say at once what it looks like."""
+    async def process_batch(self, readings: Iterable[LiveReading]) -> Sequence[Any]:
+        """Take durable readings, and say at once what each looks like."""
+
+    def note_rejected(self, entity: str, stream: str, timestamp: datetime) -> None:
+        """Learn of a reading that was refused and recorded."""
+
+    def latest(self, entity_id: str) -> LiveResult | None:
+        """Return the newest result of an entity, if there is one in memory."""
 
     def subscribe(self) -> AsyncIterator[Any]:
         """Yield the result of each window from now on."""
@@ -42,7 +49,7 @@ class Taken:
     """
 
     results: list[RowResult]
-    first_looks: list[Any]
+    first_looks: Sequence[Any]
 
 
 class Intake:
@@ -54,12 +61,18 @@ class Intake:
         Makes them durable.
     pipeline
         Scores them; None where scoring is left to the scheduled runs.
+
+    Notes
+    -----
+    `on_batch`, where it is set, is told how many seconds each batch took.
     """
 
     def __init__(self, writer: JournalWriter, pipeline: Pipeline | None = None) -> None:
         self.writer = writer
         self.pipeline = pipeline
         self.pipeline_failures = 0
+        self.on_batch: Callable[[float], None] | None = None
+        self._under_way: set[asyncio.Task[Taken]] = set()
 
     async def take(self, readings: Sequence[LiveReading], *, source: str) -> Taken:
         """Take readings in; see :meth:`take_rows`."""
@@ -78,19 +91,43 @@ class Intake:
         OverloadedError, NotStoredError
             If they are not; see :meth:`~anomaly_assets.live.writer.JournalWriter.append`.
         """
+        task = asyncio.create_task(self._take(rows, source, first_row))
+        self._under_way.add(task)
+        task.add_done_callback(self._leave)
+        # A sender may go away meanwhile; the pipeline is told of what the journal has all the same.
+        return await asyncio.shield(task)
+
+    def latest(self, entity_id: str) -> LatestScore | None:
+        """Return the newest score of an entity, if it is in the pipeline's memory."""
+        result = None if self.pipeline is None else self.pipeline.latest(entity_id)
+        return None if result is None else LatestScore.of(result)
+
+    async def settled(self) -> None:
+        """Wait for what is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def _leave(self, task: asyncio.Task[Taken]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            # Looked at, so that what nobody waits for any more is no error of asyncio's.
+            task.exception()
+
+    async def _take(self, rows: Sequence[Row], source: str, first_row: int) -> Taken:
+        started = time.monotonic()
         appended = await self.writer.append_rows(rows, source=source, first_row=first_row)
-        if self.pipeline is None:
-            return Taken(appended.results, [])
-        looks = [await self._look(self.pipeline, reading) for reading in appended.fresh]
+        looks = () if self.pipeline is None else await self._look(self.pipeline, appended)
+        if self.on_batch is not None:
+            self.on_batch(time.monotonic() - started)
         return Taken(appended.results, looks)
 
-    async def _look(self, pipeline: Pipeline, reading: LiveReading) -> Any:  # noqa: ANN401
+    async def _look(self, pipeline: Pipeline, appended: Appended) -> Sequence[Any]:
         try:
-            return await pipeline.process_stream(
-                reading.entity_id, reading.stream_id, reading.at, reading.value
-            )
+            for refused in appended.refused:
+                pipeline.note_rejected(*refused)
+            return await pipeline.process_batch(appended.fresh)
         except Exception:
-            # The reading is durable; scoring it is then the scheduled run's.
+            # The readings are durable; scoring them is then the scheduled run's.
             self.pipeline_failures += 1
-            logger.exception("entity %r: no first look at a reading", reading.entity_id)
-            return None
+            logger.exception("no first look at %d readings", len(appended.fresh))
+            return ()

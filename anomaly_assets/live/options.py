@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from anomaly_assets.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,8 @@ class PipelineOptions:
     most_pending: int = 20_000
     most_explanations: int = 1000
     most_unread: int = 1000
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return what the settings say."""
+        return cls(explain_every=settings.live_explanation_interval or None)

@@ -91,6 +91,22 @@ ACCEPTED = RowResult(accepted=True)
 DUPLICATE = RowResult(accepted=True, duplicate=True)
 
 
+class RefusedReading(NamedTuple):
+    """A refused reading that tells something of its window: that its stream was not silent.
+
+    Parameters
+    ----------
+    entity_id, stream_id
+        Whose, and of which stream.
+    at
+        Event time, aware.
+    """
+
+    entity_id: str
+    stream_id: str
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Appended:
     """What became of a batch.
@@ -101,10 +117,13 @@ class Appended:
         A result for each row, in order.
     fresh
         The readings that were new, in order.
+    refused
+        The refused ones whose window and stream are known.
     """
 
     results: list[RowResult]
     fresh: list[LiveReading]
+    refused: list[RefusedReading]
 
 
 def raw(reading: LiveReading) -> RawReading:

@@ -174,7 +174,7 @@ class JournalWriter:
             Number under which the sender knows the first row, as recorded of refused ones.
         """
         if not rows:
-            return Appended([], [])
+            return Appended([], [], [])
         batch = self._enter(rows, source, first_row)
         try:
             async with asyncio.timeout(self._patience):
@@ -275,6 +275,7 @@ def _of_batch(done: Committed, positions: range) -> Appended | NotStoredError:
     return Appended(
         [done.results[position] for position in positions],
         [done.fresh[position] for position in positions if position in done.fresh],
+        [done.refused[position] for position in positions if position in done.refused],
     )
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from anomaly_assets.state.retention import snapshots_to_keep
-from anomaly_assets.storage import networks
+from anomaly_assets.storage import alerts, idempotency, networks
 from anomaly_assets.storage.partitions import ensure_partitions
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anomaly_assets.pipeline.deployment import Deployment
 
 _LONGEST_MONTH = timedelta(days=31)
+_ALERTS_KEPT = timedelta(days=365)
 
 
 def prepare_partitions(deployment: Deployment, now: datetime) -> list[str]:
@@ -59,3 +60,14 @@ def prune_networks(deployment: Deployment) -> int:
     """Delete the causal networks that retention no longer keeps; return how many."""
     with deployment.database.connect() as connection:
         return networks.prune_networks(connection, deployment.settings.keep_network_days)
+
+
+def prune_live(deployment: Deployment, now: datetime) -> tuple[int, int]:
+    """Delete what the live path need not remember; return how many keys and alerts.
+
+    Answers to requests with an idempotency key go after `idempotency_hours`, alerts that nobody
+    waits for any more after a year.
+    """
+    with deployment.database.connect() as connection:
+        keys = idempotency.prune_keys(connection, deployment.settings.idempotency_span)
+        return keys, alerts.prune_alerts(connection, now - _ALERTS_KEPT)

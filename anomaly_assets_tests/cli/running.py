@@ -71,7 +71,7 @@ class Running:
         self.home = Path(tempfile.mkdtemp(prefix="anomaly-assets-up-"))
         self.home.chmod(0o755)
         self.settings = Settings(_env_file=None, home=self.home, database_url=None)
-        self.port = free_port()
+        self.port, self.live_port = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
         end = window_of(datetime.now(tz=UTC))
         self.windows = WindowRange.between(end - timedelta(hours=HOURS), end)
@@ -86,6 +86,7 @@ class Running:
             "ANOMALY_ASSETS_WINDOW_START": self.windows.start_time.isoformat(),
             "ANOMALY_ASSETS_WINDOW_END": self.windows.end_time.isoformat(),
             "ANOMALY_ASSETS_ALLOWED_LATENESS": "PT0S",
+            "ANOMALY_ASSETS_LIVE_PORT": str(self.live_port),
         }
 
     def ingest(self) -> None:

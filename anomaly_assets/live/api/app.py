@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -14,10 +13,11 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from anomaly_assets.errors import StorageError
-from anomaly_assets.live.api import events, health, readings, results
+from anomaly_assets.live.api import events, health, latest, readings, results
 from anomaly_assets.live.api.context import Context
 from anomaly_assets.live.api.metrics import CountRequests
 from anomaly_assets.live.bodies import BodyError
+from anomaly_assets.live.cache import ScoreCache
 from anomaly_assets.live.intake import Intake
 from anomaly_assets.live.limits import OverloadedError, TemporaryError
 from anomaly_assets.live.tokens import TokenBook
@@ -42,6 +42,7 @@ def create_app(
     pipeline: Pipeline | None = None,
     writer: JournalWriter | None = None,
     tokens: TokenBook | None = None,
+    cache: ScoreCache | None = None,
 ) -> FastAPI:
     """Return the web application of a deployment.
 
@@ -56,6 +57,8 @@ def create_app(
         Where readings go; started and stopped with the application. Default: one of its own.
     tokens
         Who may ask; default: the deployment's.
+    cache
+        Latest scores, shared with other processes; default: none.
 
     Returns
     -------
@@ -65,7 +68,10 @@ def create_app(
     options = deployment.settings
     writer = writer or JournalWriter(deployment, most_pending_rows=options.live_max_pending_rows)
     context = Context(
-        deployment, Intake(writer, pipeline), tokens or TokenBook(deployment.database)
+        deployment,
+        Intake(writer, pipeline),
+        tokens or TokenBook(deployment.database),
+        cache=cache or ScoreCache(None),
     )
     app = FastAPI(
         title="anomaly-assets",
@@ -74,7 +80,7 @@ def create_app(
         lifespan=_lifespan,
     )
     app.state.context = context
-    for module in (readings, results, events, health):
+    for module in (readings, results, latest, events, health):
         app.include_router(module.router)
     _handle_errors(app)
     app.add_middleware(CountRequests, metrics=context.metrics)
@@ -84,30 +90,12 @@ def create_app(
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     context: Context = app.state.context
-    context.intake.writer.start()
-    pump = asyncio.create_task(_publish(context))
+    ours = context.start()
     try:
         yield
     finally:
-        context.events.close()
-        pump.cancel()
-        with suppress(asyncio.CancelledError):
-            await pump
-        await context.intake.writer.stop()
-
-
-async def _publish(context: Context) -> None:
-    """Hand the pipeline's results on to those who listen."""
-    pipeline = context.intake.pipeline
-    while pipeline is not None:
-        async for result in pipeline.subscribe():
-            try:
-                context.events.publish(result)
-            except Exception:
-                # One result that cannot be told must not silence all that follow.
-                logger.exception("listeners miss a result")
-        # We were too slow and have been dropped, or the pipeline has stopped.
-        await asyncio.sleep(1.0)
+        if ours:
+            await context.stop()
 
 
 def _handle_errors(app: FastAPI) -> None:

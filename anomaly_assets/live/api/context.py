@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 
@@ -10,9 +11,12 @@ from fastapi import Depends, Request
 from anomaly_assets.live.api.figures import Figures
 from anomaly_assets.live.api.metrics import Metrics
 from anomaly_assets.live.api.probe import DatabaseProbe
+from anomaly_assets.live.cache import ScoreCache
 from anomaly_assets.live.intake import Intake
 from anomaly_assets.live.limits import Budget, RateLimiter
+from anomaly_assets.live.sources.pump import Pump
 from anomaly_assets.live.subscriptions import EventLog
+from anomaly_assets.live.telling import Telling
 from anomaly_assets.live.tokens import TokenBook
 from anomaly_assets.pipeline.deployment import Deployment
 
@@ -36,6 +40,10 @@ class Context:
         Results for those who listen.
     metrics
         What is counted.
+    cache
+        Latest scores, shared with other processes.
+    pumps
+        Where readings come from besides requests.
     """
 
     deployment: Deployment
@@ -43,7 +51,10 @@ class Context:
     tokens: TokenBook
     events: EventLog = field(default_factory=EventLog)
     metrics: Metrics = field(default_factory=Metrics)
+    cache: ScoreCache = field(default_factory=lambda: ScoreCache(None))
     listeners: int = 0
+    pumps: Sequence[Pump] = ()
+    telling: Telling = field(init=False)
     memory: Budget = field(init=False)
     probe: DatabaseProbe = field(init=False)
     request_rate: RateLimiter = field(init=False)
@@ -51,6 +62,7 @@ class Context:
 
     def __post_init__(self) -> None:
         """Fill every sender's bucket."""
+        self.telling = Telling(self.intake.pipeline, self.events)
         self.probe = DatabaseProbe(self.deployment.database)
         self.metrics.registry.register(Figures(self))
         options = self.deployment.settings
@@ -59,6 +71,21 @@ class Context:
             RateLimiter(per_second=rate, burst=max(1.0, rate * options.live_burst_seconds))
             for rate in (options.live_requests_per_second, options.live_readings_per_second)
         )
+
+    def start(self) -> bool:
+        """Take readings and tell results from now on; returns whether that is new."""
+        if self.intake.writer.running:
+            return False
+        self.intake.writer.start()
+        self.telling.start()
+        return True
+
+    async def stop(self) -> None:
+        """Store what waits, and end."""
+        self.events.close()
+        await self.intake.settled()
+        await self.telling.stop()
+        await self.intake.writer.stop()
 
 
 def context_of(request: Request) -> Context:

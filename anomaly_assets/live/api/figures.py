@@ -66,6 +66,8 @@ class Figures(Collector):
         """Yield every figure."""
         yield from self._of_writer()
         yield from self._of_pipeline()
+        yield from self._of_sources()
+        yield from self._of_cache()
         yield from self._of_database()
 
     def _of_writer(self) -> Iterator[Metric]:
@@ -92,6 +94,27 @@ class Figures(Collector):
         if dataclasses.is_dataclass(counts) and not isinstance(counts, type):
             for name, value in dataclasses.asdict(counts).items():
                 yield _counter(f"pipeline_{name}", "Counted by the pipeline.", value)
+
+    def _of_sources(self) -> Iterator[Metric]:
+        connected = GaugeMetricFamily(
+            "anomaly_assets_source_connected", "Whether it can be reached.", labels=["source"]
+        )
+        rows = CounterMetricFamily(
+            "anomaly_assets_source_rows", "Rows from it, by what became.", labels=["source", "as"]
+        )
+        for pump in self._context.pumps:
+            name, figures = pump.source.name, pump.figures
+            connected.add_metric([name], float(pump.source.connected))
+            for what in ("stored", "duplicate", "unsettled"):
+                rows.add_metric([name, what], getattr(figures, what))
+            rows.add_metric([name, "refused"], figures.refused.total())
+        yield connected
+        yield rows
+
+    def _of_cache(self) -> Iterator[Metric]:
+        figures = self._context.cache.figures
+        for what in ("hits", "misses", "failures"):
+            yield _counter(f"cache_{what}", "Latest scores in Redis.", getattr(figures, what))
 
     def _of_database(self) -> Iterator[Metric]:
         found = self._ask()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
 from prometheus_client import generate_latest
@@ -22,12 +22,18 @@ async def live() -> HealthModel:
     return HealthModel(status="alive")
 
 
-@router.get(
-    "/v1/health/ready",
-    responses={503: {"model": HealthModel, "description": "readings cannot be taken now"}},
-)
+_NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
+    503: {"model": HealthModel, "description": "readings cannot be taken now"}
+}
+
+
+@router.get("/v1/health", responses=_NOT_READY)
+@router.get("/v1/health/ready", responses=_NOT_READY)
 async def ready(context: ContextOf, response: Response) -> HealthModel:
-    """Say whether readings can be taken: the writer runs, and the database answers."""
+    """Say whether readings can be taken: the writer runs, and the database answers.
+
+    Sources that are away are named, and make nothing unready: requests are taken all the same.
+    """
     reachable = await context.probe.reachable()
     running = context.intake.writer.running
     if not (reachable and running):
@@ -37,6 +43,11 @@ async def ready(context: ContextOf, response: Response) -> HealthModel:
         status="ready" if reachable and running else "not ready",
         database="reachable" if reachable else "away",
         writer="running" if running else "stopped",
+        pipeline="off" if context.intake.pipeline is None else "running",
+        sources={
+            pump.source.name: "connected" if pump.source.connected else "away"
+            for pump in context.pumps
+        },
     )
 
 

@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import class_row, dict_row
 
+from anomaly_assets.detection.explanation.triggers import FINAL_ABOVE
+from anomaly_assets.live.cache import LatestScore
 from anomaly_assets.storage.entities import EntityRow
+from anomaly_assets.storage.identifiers import Method
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from anomaly_assets.storage.database import Connection
@@ -48,3 +52,21 @@ def health_of(connection: Connection, entity_id: str) -> dict[str, dict[str, Any
             {"entity": entity_id},
         ).fetchall()
     return {row["stream_id"]: row for row in rows}
+
+
+def latest_scores(connection: Connection, names: Sequence[str]) -> dict[str, LatestScore]:
+    """Return the newest stored score of each of these entities that has one."""
+    rows = connection.execute(
+        "SELECT n.entity_id, s.timestamp, s.anomaly_score, s.confidence "
+        "FROM unnest(%(names)s::text[]) AS n (entity_id) CROSS JOIN LATERAL "
+        "(SELECT timestamp, anomaly_score, confidence FROM anomaly_scores "
+        "WHERE entity_id = n.entity_id AND method = %(method)s "
+        "ORDER BY timestamp DESC LIMIT 1) AS s",
+        {"names": list(names), "method": Method.ENSEMBLE},
+    ).fetchall()
+    return {
+        name: LatestScore(
+            name, at, score, confidence, is_anomaly=score is not None and score > FINAL_ABOVE
+        )
+        for name, at, score, confidence in rows
+    }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, Field
+
+from anomaly_assets.live.cache import LatestScore
+from anomaly_assets.live.subscriptions import known
 
 
 class Problem(BaseModel):
@@ -111,9 +114,41 @@ class StreamsModel(BaseModel):
     next: str | None = Field(description="give it as `after` to go on; null at the end")
 
 
+class LatestScoreModel(BaseModel):
+    """The newest window of an entity."""
+
+    entity_id: str
+    window_start: datetime
+    score: float | None = Field(description="null where nothing could be scored")
+    confidence: float | None
+    is_anomaly: bool
+
+    @classmethod
+    def of(cls, latest: LatestScore) -> Self:
+        """Return what is known, with unknown as null."""
+        return cls(
+            entity_id=latest.entity_id,
+            window_start=latest.window_start,
+            score=known(latest.score),
+            confidence=known(latest.confidence),
+            is_anomaly=latest.is_anomaly,
+        )
+
+
+class LatestModel(BaseModel):
+    """Entities by identifier; those without a score yet are left out."""
+
+    entities: list[LatestScoreModel]
+    next: str | None = Field(description="give it as `after` to go on; null at the end")
+
+
 class HealthModel(BaseModel):
-    """Whether readings can be taken."""
+    """Whether readings can be taken, and from where."""
 
     status: str
     database: str | None = None
     writer: str | None = None
+    pipeline: str | None = Field(None, description="running, or off where nothing is scored")
+    sources: dict[str, str] = Field(
+        default_factory=dict, description="connected or away, by source beside this API"
+    )

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import ssl
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from anomaly_assets.live.readings import Row
+    from anomaly_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +131,36 @@ class MqttOptions:
             prefix=unquote(parts.path).strip("/"),
             tls=_trusting(ca_file) if parts.scheme == "mqtts" else None,
         )
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self | None:
+        """Return what the settings say; None for a deployment without a broker.
+
+        Raises
+        ------
+        SettingsError
+            If a certificate cannot be read, or one is set for a broker that is not spoken to by
+            TLS.
+        """
+        if settings.mqtt_url is None:
+            return None
+        options = cls.from_url(settings.mqtt_url.get_secret_value(), ca_file=settings.mqtt_ca_file)
+        certificate, key = settings.mqtt_certificate_file, settings.mqtt_key_file
+        if options.tls is None and (certificate or settings.mqtt_ca_file):
+            msg = (
+                "ANOMALY_ASSETS_MQTT_URL: certificates are for a broker that is spoken to by TLS; "
+                "write mqtts://, or leave the certificates out"
+            )
+            raise SettingsError(msg)
+        if options.tls is not None and certificate is not None:
+            try:
+                options.tls.load_cert_chain(certificate, key)
+            except (OSError, ssl.SSLError) as error:
+                msg = f"cannot read the certificate {certificate} with its key {key}: {error}"
+                raise SettingsError(msg) from error
+        topic = settings.mqtt_topic.removesuffix("+/+").strip("/")
+        prefix = "/".join(part for part in (options.prefix, topic) if part)
+        return replace(options, prefix=prefix, client_id=settings.mqtt_client_id)
 
     @property
     def filter(self) -> str:

@@ -13,7 +13,7 @@ import socket
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from anomaly_assets.live.readings import Row
+    from anomaly_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,14 @@ class RedisOptions:
     delete_acknowledged: bool = False
     first_wait: float = 0.2
     longest_wait: float = 30.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self | None:
+        """Return what the settings say; None for a deployment without Redis."""
+        if settings.redis_url is None:
+            return None
+        url = settings.redis_url.get_secret_value()
+        return cls(url, stream=settings.redis_stream, group=settings.redis_group)
 
 
 class RedisSource:

@@ -24,12 +24,13 @@ from anomaly_assets_tests.live.api.serving import URL, Served, reading, serving,
 from anomaly_assets_tests.pipeline.support import deployment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import httpx
 
     from anomaly_assets.detection.explanation.record import Explanation
+    from anomaly_assets.live.readings import LiveReading
     from anomaly_assets.storage.database import Database
 
 NOW = window_of(datetime.now(tz=UTC) - timedelta(hours=1))
@@ -116,19 +117,27 @@ class PipelineDouble:
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, datetime, float]] = []
+        self.refused: list[tuple[str, str, datetime]] = []
         self._results: asyncio.Queue[LiveResult] = asyncio.Queue()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def process_stream(
-        self, entity_id: str, stream_id: str, timestamp: datetime, value: float
-    ) -> Look:
-        """Note the reading, and look at it."""
-        self.seen.append((entity_id, stream_id, timestamp, value))
-        if entity_id == "bad":
+    async def process_batch(self, readings: Iterable[LiveReading]) -> list[Look]:
+        """Note the readings, and look at them."""
+        return [self._look(one) for one in readings]
+
+    def note_rejected(self, entity: str, stream: str, timestamp: datetime) -> None:
+        """Note a refused reading."""
+        self.refused.append((entity, stream, timestamp))
+
+    def _look(self, one: LiveReading) -> Look:
+        self.seen.append((one.entity_id, one.stream_id, one.at, one.value))
+        if one.entity_id == "bad":
             message = "poisoned"
             raise RuntimeError(message)
-        start = window_of(timestamp)
-        return Look(entity_id, stream_id, timestamp, value, start, float("nan"), is_anomaly=False)
+        start = window_of(one.at)
+        return Look(
+            one.entity_id, one.stream_id, one.at, one.value, start, float("nan"), is_anomaly=False
+        )
 
     async def subscribe(self) -> AsyncIterator[LiveResult]:
         """Yield what is said."""
