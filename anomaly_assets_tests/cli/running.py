@@ -144,6 +144,13 @@ class Running:
         """Return status and body of a page."""
         return self._request("GET", path, None)
 
+    def live_answers(self) -> bool:
+        """Whether the live API can take readings."""
+        try:
+            return self._request("GET", "/v1/health", None, self.live_port)[0] == http.HTTPStatus.OK
+        except OSError:
+            return False
+
     def graphql(self, query: str, **variables: object) -> dict[str, Any]:
         """Return the data that a GraphQL query answers with."""
         status, body = self._request(
@@ -185,8 +192,10 @@ class Running:
         except OSError:
             return False
 
-    def _request(self, method: str, path: str, body: str | None) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=30)
+    def _request(
+        self, method: str, path: str, body: str | None, port: int | None = None
+    ) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(HOST, port or self.port, timeout=30)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             response = connection.getresponse()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +39,7 @@ _ARGUMENTS = [
     "--disable-sync",
 ]
 _PATIENCE_MS = 30_000
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +153,32 @@ def test_a_backfill_from_the_pages_ends_well(processed: Running) -> None:
     assert status() == "COMPLETED_SUCCESS"
 
 
+def test_the_curl_lines_of_the_readme_work(running: Running) -> None:
+    """As written, but for the place of the command and the port: a reading in, answers out."""
+    (block,) = re.findall(r"```\n(TOKEN=.*?)```", README.read_text(), flags=re.DOTALL)
+    wait_until(running.live_answers, "the live API answers")
+    script = block.replace(
+        ".venv/bin/anomaly-assets", f"{shlex.quote(sys.executable)} -m anomaly_assets"
+    ).replace(":8000/", f":{running.live_port}/")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script.replace("\n", "\necho\n")],
+        env=running.environment,
+        cwd=running.home,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    taken, latest, anomalies = (
+        json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")
+    )
+    assert taken["accepted"] == 1
+    assert taken["first_look"]["stream_id"] == "heart_rate"
+    assert [one["entity_id"] for one in latest["entities"]] == [ENTITY]
+    assert "anomalies" in anomalies
+
+
 @pytest.mark.browser
 def test_the_lineage_page_shows_every_asset(running: Running, browser_page: Page) -> None:
     """All groups opened, the graph has a node for each asset."""
@@ -228,7 +258,7 @@ def test_a_taken_port_is_a_clear_error(shared: Running) -> None:
 
 def test_ctrl_c_ends_everything(running: Running) -> None:
     """Within 30 seconds all processes and the embedded server are gone, with exit code 0."""
-    assert len(running.processes()) >= 3
+    assert len(running.processes()) >= 4
     assert (running.home / "postgres" / "cluster" / "postmaster.pid").exists()
     assert running.stop() == 0, running.log()
     assert running.processes() == []
