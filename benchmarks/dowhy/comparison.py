@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -19,18 +18,14 @@ from anomaly_assets.detection.explanation.network.onset import frozen_residuals
 from anomaly_assets.evaluation.explanations.roots import SIZES, VISIBLE, random_system
 from anomaly_assets.evaluation.simulator.randomness import generator
 from anomaly_assets.streams.windows import WINDOWS_PER_DAY, WINDOWS_PER_HOUR, FloatArray
+from benchmarks.environments import Environment, run
 
 #: Random systems of each kind, one fault in each; one takes DoWhy a second to half a minute.
 SYSTEMS = 4
 REPEATS = 50
-_ROOT = Path(__file__).resolve().parents[2]
-_ENVIRONMENT = _ROOT / ".tools" / "dowhy"
-_PYTHON = _ENVIRONMENT / "bin" / "python"
-_REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+_ENVIRONMENT = Environment("dowhy", Path(__file__).with_name("requirements.txt"))
 _SCRIPT = Path(__file__).with_name("attribute.py")
-_INSTALL_SECONDS = 600
 _RUN_SECONDS = 900
-_LAST_WORDS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +62,7 @@ def compare(systems: int = SYSTEMS) -> tuple[Side, Side | str]:
         _case(seed, nonlinear=nonlinear) for nonlinear in (False, True) for seed in range(systems)
     ]
     ours = _side(cases, [case.ours for case in cases], [case.our_ms for case in cases])
-    reason = _install()
+    reason = _ENVIRONMENT.install()
     if reason:
         return ours, reason
     answers = _ask(cases)
@@ -126,24 +121,6 @@ def _side(cases: list[Case], first: list[int], ms: list[float]) -> Side:
     )
 
 
-def _install() -> str:
-    """Make DoWhy's environment unless it is there; return what went wrong, or nothing."""
-    wanted = _REQUIREMENTS.read_text(encoding="utf-8")
-    stamp = _ENVIRONMENT / ".installed"
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
-        return ""
-    print(f"Installing DoWhy into {_ENVIRONMENT.relative_to(_ROOT)}", flush=True)
-    for arguments in (
-        ["venv", "--quiet", "--clear", str(_ENVIRONMENT)],
-        ["pip", "sync", "--quiet", "--python", str(_PYTHON), str(_REQUIREMENTS)],
-    ):
-        problem = _run(["sh", "scripts/uv.sh", *arguments], _INSTALL_SECONDS)
-        if problem:
-            return f"DoWhy cannot be installed: {problem}"
-    stamp.write_text(wanted, encoding="utf-8")
-    return ""
-
-
 def _ask(cases: list[Case]) -> list[dict[str, Any]] | str:
     """Have DoWhy attribute the cases; a string says what went wrong."""
     with tempfile.TemporaryDirectory(prefix="anomaly-assets-bench-") as folder:
@@ -153,23 +130,9 @@ def _ask(cases: list[Case]) -> list[dict[str, Any]] | str:
             for case in cases
         ]
         questions.write_text(json.dumps(plain), encoding="utf-8")
-        command = [str(_PYTHON), str(_SCRIPT), str(questions), str(answers)]
-        problem = _run(command, _RUN_SECONDS)
+        command = [str(_ENVIRONMENT.python), str(_SCRIPT), str(questions), str(answers)]
+        problem = run(command, _RUN_SECONDS)
         if problem:
             return f"DoWhy failed: {problem}"
         found: list[dict[str, Any]] = json.loads(answers.read_text(encoding="utf-8"))
         return found
-
-
-def _run(command: list[str], seconds: int) -> str:
-    """Run a command in the root of the project; return its last words if it fails."""
-    try:
-        done = subprocess.run(  # noqa: S603 - our own script and uv, no input from outside
-            command, cwd=_ROOT, capture_output=True, text=True, check=False, timeout=seconds
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    if done.returncode == 0:
-        return ""
-    words = " ".join(done.stderr.split()[-_LAST_WORDS:])
-    return words or f"exit code {done.returncode}"
