@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -120,6 +121,9 @@ class Settings(BaseSettings):
     live_burst_seconds: float = Field(
         10.0, ge=1.0, allow_inf_nan=False, description="of saved-up rate a rested token may use"
     )
+    live_trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="whose X-Forwarded-For is believed (JSON list)"
+    )
     idempotency_hours: int = Field(
         24, ge=1, le=720, description="how long the answer to a request with a key is kept"
     )
@@ -168,6 +172,9 @@ class Settings(BaseSettings):
         None,
         min_length=16,
         description="signs what is posted to webhooks; default: a secret for each",
+    )
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="that webhooks may reach besides the public internet (JSON list)"
     )
 
     @field_validator("window_start", "window_end")

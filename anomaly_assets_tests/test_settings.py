@@ -57,6 +57,9 @@ def refusal(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> str:
         ("ALERTS_PER_HOUR", "0", "greater than or equal to 1"),
         ("ALERT_STREAMS_AVAILABLE", "70", "less than or equal to 1"),
         ("CATALOGUE_DIRECTORIES", "a folder", "JSON list"),
+        ("WEBHOOK_NETWORKS", "192.168.1.0/24", "JSON list"),
+        ("WEBHOOK_NETWORKS", '["192.168.1.7/24"]', "not a valid IPv4 network"),
+        ("LIVE_TRUSTED_PROXIES", '["proxy"]', "not a valid IPv4 network"),
     ],
 )
 def test_unusable_values_are_refused(

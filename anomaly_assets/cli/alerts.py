@@ -164,15 +164,13 @@ def _table(alerts: list[Alert]) -> Table:
     for alert in alerts:
         row = alert.row()
         standing = str(alert.status)
-        if alert.withdrawn:
-            standing = "withdrawn"
-        elif alert.status is AlertStatus.HELD:
+        if alert.status is AlertStatus.HELD:
             standing += f" ({str(alert.hold).replace('_', ' ')})"
         elif alert.sent_at is not None:
             standing += f" {alert.sent_at:%m-%d %H:%M}"
         table.add_row(
             escape(alert.entity_id or "all"),
-            alert.rule,
+            f"{alert.rule}, withdrawn" if alert.notice else alert.rule,
             f"{row.first_seen:%Y-%m-%d %H:%M} to {row.last_seen:%m-%d %H:%M}",
             alert.severity,
             standing,
@@ -188,6 +186,7 @@ def _document(alert: Alert) -> dict[str, Any]:
         "held_because": alert.hold if alert.status is AlertStatus.HELD else None,
         "failures": list(alert.failures),
         "withdrawn": alert.withdrawn,
+        "notice": alert.notice,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _MOST_BUCKETS = 10_000
+_MINUTE = 60.0
 
 
 class TemporaryError(AnomalyAssetsError):
@@ -98,6 +99,70 @@ class RateLimiter:
         while len(self._buckets) > _MOST_BUCKETS:
             # The one that has been silent longest has the fullest bucket.
             self._buckets.popitem(last=False)
+
+
+class FailureLimit:
+    """How many failures one address may have in any minute.
+
+    Parameters
+    ----------
+    per_minute
+        After so many it has to wait until the first of them is a minute old.
+    addresses
+        How many are remembered; of more, those that have failed least lately are forgotten.
+    clock
+        Seconds, never going back.
+
+    Examples
+    --------
+    >>> limit = FailureLimit(1, clock=lambda: 0.0)
+    >>> limit.note("192.0.2.1")
+    >>> limit.require("192.0.2.2")
+    >>> limit.require("192.0.2.1")
+    Traceback (most recent call last):
+        ...
+    anomaly_assets.live.limits.OverloadedError: too many failures from this address; wait 60 s
+    """
+
+    def __init__(
+        self,
+        per_minute: int,
+        *,
+        addresses: int = _MOST_BUCKETS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._per_minute = per_minute
+        self._addresses = addresses
+        self._clock = clock
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many addresses are remembered."""
+        return len(self._failures)
+
+    def require(self, address: str) -> None:
+        """Let an address go on, unless it has failed too often.
+
+        Raises
+        ------
+        OverloadedError
+            With the seconds it has to wait.
+        """
+        failures = self._failures.get(address)
+        if failures is None or len(failures) < self._per_minute:
+            return
+        wait = failures[0] + _MINUTE - self._clock()
+        if wait > 0:
+            msg = f"too many failures from this address; wait {math.ceil(wait)} s"
+            raise OverloadedError(msg, wait)
+
+    def note(self, address: str) -> None:
+        """Count a failure of an address."""
+        failures = self._failures.setdefault(address, deque(maxlen=self._per_minute))
+        failures.append(self._clock())
+        self._failures.move_to_end(address)
+        while len(self._failures) > self._addresses:
+            self._failures.popitem(last=False)
 
 
 class Budget:

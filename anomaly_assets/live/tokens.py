@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import psycopg
 
 from anomaly_assets.errors import AnomalyAssetsError
+from anomaly_assets.live.limits import FailureLimit
 from anomaly_assets.storage.tokens import (
     find_token,
     insert_token,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: How long a check may rest on what the database said: a revoked token lives on for so long.
 REMEMBER_SECONDS: Final = 5.0
+#: After so many refused tokens in a minute no unknown ones of that address are looked up.
+FAILURES_PER_MINUTE: Final = 20
 
 _PREFIX: Final = "aa_"
 _BYTES: Final = 32
@@ -124,13 +127,28 @@ class TokenBook:
         The deployment's database.
     remember_seconds
         For how long; 0 asks for every check.
+    failures_per_minute
+        Refused tokens that one address may show in any minute.
+
+    Attributes
+    ----------
+    failures
+        Who has shown refused tokens; of the event loop alone.
     """
 
-    def __init__(self, database: Database, *, remember_seconds: float = REMEMBER_SECONDS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        remember_seconds: float = REMEMBER_SECONDS,
+        failures_per_minute: int = FAILURES_PER_MINUTE,
+    ) -> None:
+        self.failures = FailureLimit(failures_per_minute)
         self._database = database
         self._seconds = remember_seconds
         self._lock = threading.Lock()
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
+        self._proven: OrderedDict[bytes, None] = OrderedDict()
         self._revocations = 0
 
     def create(
@@ -221,6 +239,14 @@ class TokenBook:
         found = self._recall(digest)
         return None if found is None else _principal(found.token)
 
+    def is_proven(self, secret: str) -> bool:
+        """Whether a secret was good when it was last looked up.
+
+        Whoever holds such a one is not shut out by what others at the same address try.
+        """
+        with self._lock:
+            return _digest(secret) in self._proven
+
     def revoke(self, token_id: int) -> Token:
         """Make a token worthless: here at once, in other processes within seconds.
 
@@ -251,6 +277,7 @@ class TokenBook:
                     note_use(connection, token.token_id)
         found = _Remembered(digest, token, asked + self._seconds)
         with self._lock:
+            self._prove(digest, token)
             # An answer from before a revocation would bring the token back to life.
             if revocations == self._revocations:
                 self._remembered[digest[:8]] = found
@@ -258,6 +285,14 @@ class TokenBook:
             while len(self._remembered) > _MOST_REMEMBERED:
                 self._remembered.popitem(last=False)
         return found
+
+    def _prove(self, digest: bytes, token: Token | None) -> None:
+        self._proven.pop(digest, None)
+        with suppress(TokenError):
+            _principal(token)
+            self._proven[digest] = None
+        while len(self._proven) > _MOST_REMEMBERED:
+            self._proven.popitem(last=False)
 
     def _recall(self, digest: bytes) -> _Remembered | None:
         with self._lock:

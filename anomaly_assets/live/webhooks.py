@@ -7,20 +7,25 @@ import base64
 import contextlib
 import hashlib
 import hmac
-import http.client
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import psycopg
 
 from anomaly_assets.errors import AnomalyAssetsError
-from anomaly_assets.storage.webhooks import Webhook, WebhookEvent, list_webhooks, note_delivery
+from anomaly_assets.live.posting import Poster, WebhookError
+from anomaly_assets.storage.webhooks import (
+    Webhook,
+    WebhookEvent,
+    add_webhook,
+    list_webhooks,
+    note_delivery,
+    require_webhook_url,
+)
 
 if TYPE_CHECKING:
     from anomaly_assets.live.subscriptions import Event
@@ -31,12 +36,14 @@ logger = logging.getLogger(__name__)
 SIGNATURE_HEADER: Final = "X-Anomaly-Signature"
 _TIMEOUT_SECONDS: Final = 10.0
 _REFRESH_SECONDS: Final = 10.0
+#: Seconds that a look at where a new address leads may take.
+_LOOK_SECONDS: Final = 5.0
 #: Addresses that are waited for at the same time.
-_SENDERS: Final = 16
-
-
-class WebhookError(AnomalyAssetsError):
-    """A result could not be posted; the message does not hold the address."""
+_AT_ONCE: Final = 64
+#: What an address is told of unless it asks for something else.
+DEFAULT_EVENTS: Final = frozenset({WebhookEvent.ANOMALY, WebhookEvent.EXPLANATION})
+#: Kind of what is posted to try a webhook.
+TEST_EVENT: Final = "test"
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,18 @@ class Retries:
 def webhook_secret(deployment: Deployment, webhook: Webhook) -> str:
     """Return the secret that what is posted to a webhook is signed with.
 
-    It is that of the settings; without one, each webhook's own follows from the deployment's
-    signing key, so that it is stored nowhere: show it to whoever made the webhook.
+    It is that of the settings, or else :func:`own_secret`.
     """
     common = deployment.settings.webhook_secret
-    if common is not None:
-        return common.get_secret_value()
+    return own_secret(deployment, webhook) if common is None else common.get_secret_value()
+
+
+def own_secret(deployment: Deployment, webhook: Webhook) -> str:
+    """Return a webhook's own secret.
+
+    It follows from the deployment's signing key, so that it is stored nowhere: show it to whoever
+    made the webhook.
+    """
     of = f"webhook/{webhook.webhook_id}/{webhook.url}".encode()
     digest = hmac.new(deployment.key, of, hashlib.sha256).digest()
     return "whsec_" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
@@ -93,31 +106,64 @@ def verify(secret: str, body: bytes, header: str, *, now: float, tolerance: floa
     return hmac.compare_digest(sign(secret, body, int(at)).encode(), header.encode())
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> None:
-    """Post a body; redirects are not followed.
+def signed_headers(secret: str, kind: str, body: bytes, at: int) -> dict[str, str]:
+    """Return the headers that go with a body: what it is, and who has sent it when."""
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "anomaly-assets",
+        "X-Anomaly-Event": kind,
+        # The same at each attempt: a receiver knows a repetition by it.
+        "X-Anomaly-Delivery": hashlib.sha256(body).hexdigest()[:32],
+        SIGNATURE_HEADER: sign(secret, body, at),
+    }
+
+
+async def register_webhook(
+    deployment: Deployment,
+    url: str,
+    events: Collection[WebhookEvent] = DEFAULT_EVENTS,
+    *,
+    entity_id: str | None = None,
+    created_by: int | None = None,
+) -> Webhook:
+    """Store an address after a look at where it leads; see :func:`add_webhook`.
 
     Raises
     ------
+    InputError
+        If address, events or entity are unusable, or there are too many already.
     WebhookError
-        Unless the answer is of the 200s.
+        If it leads to no machine that may be posted to, as things stand now.
+    StorageError
+        If the database cannot be reached.
     """
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(str(parts.hostname), parts.port, timeout=timeout)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    try:
-        connection.request("POST", path, body, dict(headers))
-        response = connection.getresponse()
-        response.read(1024)
-    except (OSError, http.client.HTTPException, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or type(error).__name__
-        msg = f"no answer: {why}"
-        raise WebhookError(msg) from error
-    finally:
-        connection.close()
-    if not 200 <= response.status < 300:
-        msg = f"answered {response.status}, not 200"
-        raise WebhookError(msg)
+
+    def add() -> Webhook:
+        with deployment.database.connect() as connection:
+            return add_webhook(connection, url, events, entity_id=entity_id, created_by=created_by)
+
+    require_webhook_url(url)
+    with _poster(deployment, _LOOK_SECONDS, resolvers=1) as poster:
+        await poster.require_allowed(url)
+    return await asyncio.to_thread(add)
+
+
+async def try_webhook(deployment: Deployment, webhook: Webhook) -> str | None:
+    """Post an event ``test`` once, signed like any other; returns None, or why it did not arrive.
+
+    The webhook stays as it stands, in use or paused.
+    """
+    document = {"event": TEST_EVENT, "webhook_id": webhook.webhook_id, "sent_at": time.time()}
+    body = json.dumps(document).encode()
+    headers = signed_headers(
+        webhook_secret(deployment, webhook), TEST_EVENT, body, int(time.time())
+    )
+    with _poster(deployment, _TIMEOUT_SECONDS, resolvers=1) as poster:
+        try:
+            await poster.post(webhook.url, body, headers)
+        except WebhookError as error:
+            return str(error)
+    return None
 
 
 class WebhookSender:
@@ -149,12 +195,12 @@ class WebhookSender:
         self.dropped = 0
         self._deployment = deployment
         self._retries = retries or Retries()
-        self._timeout = timeout
         self._clock = clock
         self._webhooks: list[Webhook] = []
         self._queues: dict[int, asyncio.Queue[Event]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._pool = ThreadPoolExecutor(_SENDERS, thread_name_prefix="webhook")
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._poster = Poster(deployment.settings.webhook_networks, timeout=timeout)
 
     async def run(self, every: float = _REFRESH_SECONDS) -> None:
         """Keep knowing which webhooks there are, until it is cancelled."""
@@ -214,20 +260,18 @@ class WebhookSender:
         for webhook_id in list(self._tasks):
             self._stop(webhook_id)
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._poster.close()
 
     async def deliver(self, webhook: Webhook, event: Event) -> str | None:
         """Post one event, with retries; returns None, or why it did not arrive."""
-        # The same body and identifier each time: a receiver knows a repetition by them.
         body = json.dumps(
             {"event": str(event.kind), "number": event.number, **event.data}, allow_nan=False
         ).encode()
-        identifier = hashlib.sha256(body).hexdigest()[:32]
         error = ""
         for delay in (0.0, *self._retries.delays):
             await asyncio.sleep(delay)
             try:
-                await self._post(webhook, event.kind, body, identifier)
+                await self._post(webhook, event.kind, body)
             except WebhookError as failure:
                 error = str(failure)
                 logger.info("webhook %d, %s: %s", webhook.webhook_id, webhook.shown, error)
@@ -235,18 +279,11 @@ class WebhookSender:
                 return None
         return f"{error}, {len(self._retries.delays) + 1} times"
 
-    async def _post(
-        self, webhook: Webhook, kind: WebhookEvent, body: bytes, identifier: str
-    ) -> None:
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "anomaly-assets",
-            "X-Anomaly-Event": str(kind),
-            "X-Anomaly-Delivery": identifier,
-            SIGNATURE_HEADER: sign(self._secret(webhook), body, int(self._clock())),
-        }
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._pool, post, webhook.url, body, headers, self._timeout)
+    async def _post(self, webhook: Webhook, kind: WebhookEvent, body: bytes) -> None:
+        secret = webhook_secret(self._deployment, webhook)
+        async with self._at_once:
+            headers = signed_headers(secret, kind, body, int(self._clock()))
+            await self._poster.post(webhook.url, body, headers)
 
     async def _work(self, webhook: Webhook, queue: asyncio.Queue[Event]) -> None:
         while True:
@@ -258,17 +295,18 @@ class WebhookSender:
                 logger.warning("webhook %d: not recorded: %s", webhook.webhook_id, failure)
                 now = webhook
             queue.task_done()
-            if now is None or now.disabled_at is not None:
+            if now is None or not now.in_use:
                 self._pause(webhook, queue, error)
                 return
 
     def _pause(self, webhook: Webhook, queue: asyncio.Queue[Event], error: str | None) -> None:
         """Forget a webhook that was removed or has failed too often, with all that waits for it."""
         logger.warning(
-            "webhook %d, %s, is paused (%s); remove it and add it again to use it once more",
+            "webhook %d, %s, is paused (%s); anomaly-assets webhooks resume %d uses it once more",
             webhook.webhook_id,
             webhook.shown,
             error or "removed",
+            webhook.webhook_id,
         )
         self._webhooks = [w for w in self._webhooks if w.webhook_id != webhook.webhook_id]
         self._queues.pop(webhook.webhook_id, None)
@@ -280,9 +318,6 @@ class WebhookSender:
     def _stop(self, webhook_id: int) -> None:
         self._queues.pop(webhook_id, None)
         self._tasks.pop(webhook_id).cancel()
-
-    def _secret(self, webhook: Webhook) -> str:
-        return webhook_secret(self._deployment, webhook)
 
     def _read(self) -> list[Webhook]:
         with self._deployment.database.connect() as connection:
@@ -297,3 +332,12 @@ class WebhookSender:
 
 def _wants(webhook: Webhook, event: Event) -> bool:
     return webhook.entity_id in {None, event.entity_id} and event.is_one_of(webhook.events)
+
+
+@contextlib.contextmanager
+def _poster(deployment: Deployment, timeout: float, *, resolvers: int) -> Iterator[Poster]:
+    poster = Poster(deployment.settings.webhook_networks, timeout=timeout, resolvers=resolvers)
+    try:
+        yield poster
+    finally:
+        poster.close()

@@ -41,6 +41,7 @@ class AlertStatus(StrEnum):
     SENDING = "sending"
     SENT = "sent"
     GROUPED = "grouped"
+    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True)
@@ -234,8 +235,8 @@ def prune_alerts(connection: Connection, before: datetime) -> int:
     """
     connection.execute("DELETE FROM alert_snoozes WHERE ends_at < %s", (before,))
     return connection.execute(
-        "DELETE FROM alerts WHERE status IN ('sent', 'grouped') AND updated_at < %(before)s "
-        "AND last_seen < %(before)s",
+        "DELETE FROM alerts WHERE status IN ('sent', 'grouped', 'withdrawn') "
+        "AND updated_at < %(before)s AND last_seen < %(before)s",
         {"before": before},
     ).rowcount
 

@@ -22,8 +22,12 @@ _LONGEST_URL: Final = 2000
 _LONGEST_ERROR: Final = 500
 _COLUMNS: Final = (
     "webhook_id, url, entity_id, events, created_at, created_by, disabled_at, failures, "
-    "last_error, last_success_at"
+    "last_error, last_success_at, EXISTS (SELECT 1 FROM api_tokens AS t "
+    "WHERE t.token_id = created_by AND (t.revoked_at IS NOT NULL OR t.expires_at <= now())) "
+    "AS token_ended"
 )
+#: Webhooks that one entity, or the deployment as a whole, may have: each costs memory and time.
+MOST_WEBHOOKS: Final = 100
 
 
 class WebhookEvent(StrEnum):
@@ -60,6 +64,8 @@ class Webhook:
         Why the last one failed; None: it did not.
     last_success_at
         When one last arrived; None: never.
+    token_ended
+        Whether the token it was made with has expired or was revoked: nothing is posted then.
     """
 
     webhook_id: int
@@ -72,6 +78,7 @@ class Webhook:
     failures: int
     last_error: str | None
     last_success_at: datetime | None
+    token_ended: bool
 
     def __post_init__(self) -> None:
         """Turn the database's texts into what they mean."""
@@ -84,13 +91,14 @@ class Webhook:
         port = "" if parts.port is None else f":{parts.port}"
         return f"{parts.scheme}://{parts.hostname}{port}/..."
 
+    @property
+    def in_use(self) -> bool:
+        """Whether anything is posted to it."""
+        return self.disabled_at is None and not self.token_ended
+
     def wants(self, entity_id: str, event: WebhookEvent) -> bool:
         """Say whether it is to be told of an event of an entity."""
-        return (
-            self.disabled_at is None
-            and event in self.events
-            and self.entity_id in {None, entity_id}
-        )
+        return self.in_use and event in self.events and self.entity_id in {None, entity_id}
 
 
 def add_webhook(
@@ -119,7 +127,7 @@ def add_webhook(
     Raises
     ------
     InputError
-        If address, events or entity are unusable.
+        If address, events or entity are unusable, or there are :data:`MOST_WEBHOOKS` already.
     """
     require_webhook_url(url)
     wanted = sorted({str(event) for event in events})
@@ -129,11 +137,23 @@ def add_webhook(
     if entity_id is not None:
         require_entity_id(entity_id)
     with connection.cursor(row_factory=class_row(Webhook)) as cursor:
-        return cursor.execute(
+        made = cursor.execute(
             "INSERT INTO webhooks (url, entity_id, events, created_by) "  # noqa: S608 - our own constant
-            f"VALUES (%s, %s, %s, %s) RETURNING {_COLUMNS}",
-            (url, entity_id, wanted, created_by),
-        ).fetchall()[0]
+            "SELECT %(url)s, %(entity_id)s, %(events)s, %(created_by)s WHERE (SELECT count(*) "
+            "FROM webhooks WHERE entity_id IS NOT DISTINCT FROM %(entity_id)s::text) < %(most)s "
+            f"RETURNING {_COLUMNS}",
+            {
+                "url": url,
+                "entity_id": entity_id,
+                "events": wanted,
+                "created_by": created_by,
+                "most": MOST_WEBHOOKS,
+            },
+        ).fetchone()
+    if made is None:
+        msg = f"there are {MOST_WEBHOOKS} webhooks already; remove one first"
+        raise InputError(msg)
+    return made
 
 
 def require_webhook_url(url: str) -> None:
@@ -170,12 +190,13 @@ def list_webhooks(
         Only those that are in use.
     """
     with connection.cursor(row_factory=class_row(Webhook)) as cursor:
-        return cursor.execute(
+        found = cursor.execute(
             f"SELECT {_COLUMNS} FROM webhooks "  # noqa: S608 - our own constant
             "WHERE (%(entity_id)s::text IS NULL OR entity_id = %(entity_id)s) "
-            "AND NOT (%(active)s AND disabled_at IS NOT NULL) ORDER BY webhook_id",
-            {"entity_id": entity_id, "active": active},
+            "ORDER BY webhook_id",
+            {"entity_id": entity_id},
         ).fetchall()
+    return [one for one in found if one.in_use or not active]
 
 
 def find_webhook(connection: Connection, webhook_id: int) -> Webhook | None:
@@ -191,6 +212,16 @@ def remove_webhook(connection: Connection, webhook_id: int) -> bool:
     """Delete a webhook; returns whether there was one."""
     deleted = connection.execute("DELETE FROM webhooks WHERE webhook_id = %s", (webhook_id,))
     return deleted.rowcount > 0
+
+
+def resume_webhook(connection: Connection, webhook_id: int) -> Webhook | None:
+    """Use a paused webhook again, its failures forgotten; returns None if there is none."""
+    with connection.cursor(row_factory=class_row(Webhook)) as cursor:
+        return cursor.execute(
+            "UPDATE webhooks SET disabled_at = NULL, failures = 0, last_error = NULL "  # noqa: S608 - our own constant
+            f"WHERE webhook_id = %s RETURNING {_COLUMNS}",
+            (webhook_id,),
+        ).fetchone()
 
 
 def note_delivery(

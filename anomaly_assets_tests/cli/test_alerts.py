@@ -122,6 +122,21 @@ class TestList:
         assert [alert["entity_id"] for alert in held] == ["eve"]
         assert call("alerts", "list", "--from", "2030-01-01", "--json").document["alerts"] == []
 
+    def test_what_was_withdrawn(self, deployment: Database) -> None:
+        """It is listed as such, beside the notice that says so."""
+        world = World()
+        world.see("ann")
+        world.tell()
+        world.see("ann", anomalous=False)
+        world.tell()
+        with deployment.connect() as connection:
+            save_alerts(connection, [alert.row() for alert in world.book])
+        (one,) = call("alerts", "list", "--status", "withdrawn", "--json").document["alerts"]
+        assert (one["withdrawn"], one["notice"]) == (True, False)
+        alerts = call("alerts", "list", "--json").document["alerts"]
+        assert sorted(alert["notice"] for alert in alerts) == [False, True]
+        assert "withdrawn" in call("alerts", "list").out
+
     def test_for_people(self, deployment: Database) -> None:
         """A table, or the word that there is none."""
         assert "no alert" in call("alerts", "list").out

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomaly_assets.live.limits import Budget, NotStoredError, OverloadedError, RateLimiter
+from anomaly_assets.live.limits import (
+    Budget,
+    FailureLimit,
+    NotStoredError,
+    OverloadedError,
+    RateLimiter,
+)
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0.1, 30)), max_size=40))
@@ -50,3 +56,33 @@ def test_wait_is_told_in_whole_seconds() -> None:
     """Retry-After is at least a second, and never too early."""
     assert NotStoredError("away", 0.2).retry_after_seconds == 1
     assert NotStoredError("away", 1.2).retry_after_seconds == 2
+
+
+@given(st.lists(st.integers(0, 30), max_size=60))
+def test_failures_in_any_minute_are_limited(pauses: list[int]) -> None:
+    """However they are spread, no minute has more; whoever waits as told may go on."""
+    now = 0.0
+    limit = FailureLimit(3, clock=lambda: now)
+    failed: list[float] = []
+    for pause in pauses:
+        now += pause
+        try:
+            limit.require("a")
+        except OverloadedError as error:
+            now += error.retry_after
+            limit.require("a")
+        limit.note("a")
+        failed.append(now)
+        assert sum(now - 60.0 < one for one in failed) <= 3
+
+
+def test_failures_are_remembered_of_so_many_addresses() -> None:
+    """Memory is bounded; those that have failed least lately are forgotten first."""
+    limit = FailureLimit(1, addresses=2, clock=lambda: 0.0)
+    for address in ("a", "b", "a", "c"):
+        limit.note(address)
+    assert len(limit) == 2
+    limit.require("b")
+    for address in ("a", "c"):
+        with pytest.raises(OverloadedError, match="wait 60 s"):
+            limit.require(address)

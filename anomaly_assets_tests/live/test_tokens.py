@@ -335,3 +335,17 @@ class TestRights:
         assert self.ALL.allows("bob", write=False)
         assert self.ALL.allows(None, write=False)
         assert not self.ALL.allows("bob", write=True)
+
+
+def test_what_was_good_is_known_as_such_until_it_is_not(database: Database) -> None:
+    """Only a lookup proves a token; once revoked, the next lookup takes that back."""
+    book = TokenBook(database, remember_seconds=0.0)
+    secret, token = book.issue("phone")
+    assert not book.is_proven(secret)
+    book.check(secret)
+    assert book.is_proven(secret)
+    assert not book.is_proven("aa_" + "A" * 43)
+    book.revoke(token.token_id)
+    with pytest.raises(TokenError):
+        book.check(secret)
+    assert not book.is_proven(secret)

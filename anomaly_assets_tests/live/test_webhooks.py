@@ -6,19 +6,29 @@ import asyncio
 import hashlib
 import hmac
 import json
+import re
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import SecretStr
 
+from anomaly_assets.live.posting import WebhookError
 from anomaly_assets.live.subscriptions import EventLog
+from anomaly_assets.live.tokens import TokenBook
 from anomaly_assets.live.webhooks import (
     SIGNATURE_HEADER,
     Retries,
     WebhookSender,
+    register_webhook,
     sign,
+    try_webhook,
     verify,
     webhook_secret,
 )
@@ -30,18 +40,21 @@ from anomaly_assets.storage.webhooks import (
     add_webhook,
     find_webhook,
     remove_webhook,
+    resume_webhook,
 )
 from anomaly_assets_tests.live.alerts.results import result
+from anomaly_assets_tests.live.api.serving import free_port
 from anomaly_assets_tests.live.receivers import HOST, Receiver, http_receiver, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from anomaly_assets.storage.database import Database
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 ALL = frozenset(WebhookEvent)
+PAGE = Path(__file__).parents[2] / "docs" / "webhooks.md"
+LOOPBACK = IPv4Network("127.0.0.0/8")
 FAST = Retries(delays=(0.0, 0.0), disable_after=3, waiting=50)
 
 
@@ -50,7 +63,7 @@ class Home:
 
     def __init__(self, database: Database, folder: Path, receiver: Receiver) -> None:
         self.database = database
-        self.deployment = Deployment(Settings(home=folder), database)
+        self.deployment = Deployment(Settings(home=folder, webhook_networks=(LOOPBACK,)), database)
         self.receiver = receiver
         self.log = EventLog()
 
@@ -220,3 +233,153 @@ def test_one_that_is_slow_costs_bounded_memory(home: Home) -> None:
 
     asyncio.run(play())
     assert len(home.receiver.posted) == 20
+
+
+def test_a_paused_one_is_resumed(home: Home) -> None:
+    """From the next look at the table it is posted to again, as if it had never failed."""
+    webhook = home.add()
+    home.receiver.answers = [500] * 9
+
+    async def play() -> None:
+        sender = await home.sender()
+        for _ in range(3):
+            sender.offer(home.log.publish(result(NOON)))
+        await until(lambda: home.stored(webhook).disabled_at is not None, "it is paused")
+        with home.database.connect() as connection:
+            assert resume_webhook(connection, webhook.webhook_id) == home.stored(webhook)
+        assert (home.stored(webhook).failures, home.stored(webhook).last_error) == (0, None)
+        await sender.refresh()
+        sender.offer(home.log.publish(result(NOON)))
+        await sender.stop()
+
+    asyncio.run(play())
+    assert len(home.receiver.posted) == 10
+    assert home.stored(webhook).in_use
+
+
+def test_the_token_it_was_made_with_must_stand(home: Home) -> None:
+    """Who has revoked a token has ended what was done with it."""
+    book = TokenBook(home.database)
+    _, token = book.issue("leaked")
+    with home.database.connect() as connection:
+        webhook = add_webhook(connection, home.receiver.url(), ALL, created_by=token.token_id)
+
+    async def play() -> None:
+        sender = await home.sender()
+        sender.offer(home.log.publish(result(NOON)))
+        await until(lambda: home.stored(webhook).last_success_at is not None, "it has arrived")
+        book.revoke(token.token_id)
+        await sender.refresh()
+        sender.offer(home.log.publish(result(NOON)))
+        await sender.stop()
+
+    asyncio.run(play())
+    assert len(home.receiver.posted) == 1
+    assert home.stored(webhook).token_ended
+
+
+def test_private_addresses_are_refused_when_added_and_when_posted_to(
+    home: Home, tmp_path: Path
+) -> None:
+    """What was public when it was added may lead somewhere else later: nothing is posted then."""
+    careful = Deployment(Settings(home=tmp_path), home.database)
+    url = home.receiver.url().replace(HOST, "localhost")
+    webhook = home.add(url=url)
+
+    async def play() -> None:
+        with pytest.raises(WebhookError, match="no address that may be posted to") as caught:
+            await register_webhook(careful, url)
+        assert "secret-path" not in str(caught.value)
+        sender = WebhookSender(careful, retries=FAST)
+        await sender.refresh()
+        sender.offer(home.log.publish(result(NOON)))
+        await sender.stop()
+
+    asyncio.run(play())
+    assert home.receiver.posted == []
+    assert "may be posted to" in str(home.stored(webhook).last_error)
+
+
+def test_trying_one_out_posts_a_signed_test(home: Home) -> None:
+    """Once, whether it is paused or not; how it went changes nothing about it."""
+
+    async def play() -> tuple[Webhook, str | None, str | None]:
+        webhook = await register_webhook(home.deployment, home.receiver.url())
+        home.receiver.answers = [500]
+        return (
+            webhook,
+            await try_webhook(home.deployment, webhook),
+            await try_webhook(home.deployment, webhook),
+        )
+
+    webhook, first, second = asyncio.run(play())
+    assert (first, second) == ("answered 500, not 200", None)
+    assert home.stored(webhook) == webhook
+    posted = home.receiver.posted[1]
+    assert posted.headers["X-Anomaly-Event"] == json.loads(posted.body)["event"] == "test"
+    secret = webhook_secret(home.deployment, webhook)
+    assert verify(secret, posted.body, posted.headers[SIGNATURE_HEADER], now=time.time())
+
+
+def documented() -> str:
+    """Return the receiver that the documentation shows."""
+    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return str(code)
+
+
+@contextmanager
+def documented_receiver(folder: Path, secret: str, port: int) -> Iterator[subprocess.Popen[str]]:
+    """Run it as the documentation says."""
+    script = folder / "receive.py"
+    script.write_text(documented())
+    command = [sys.executable, str(script), secret, str(port)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_documented_receiver_takes_what_is_genuine(home: Home, tmp_path: Path) -> None:
+    """Copied from the page and started, it prints a result, and refuses with another secret."""
+    ports = [free_port(), free_port()]
+    genuine, forged = (home.add(url=f"http://{HOST}:{port}/") for port in ports)
+    secret = webhook_secret(home.deployment, genuine)
+
+    async def arrived(webhook: Webhook, answer: str | None) -> None:
+        deadline = time.monotonic() + 20
+        while (error := await try_webhook(home.deployment, webhook)) != answer:
+            assert time.monotonic() < deadline, error
+            await asyncio.sleep(0.05)
+
+    async def play() -> None:
+        await arrived(genuine, None)
+        await arrived(forged, "answered 403, not 200")
+        sender = await home.sender()
+        sender.offer(home.log.publish(result(NOON)))
+        await until(lambda: home.stored(genuine).last_success_at is not None, "it has arrived")
+        await sender.stop()
+
+    with (
+        documented_receiver(tmp_path, secret, ports[0]) as receiver,
+        documented_receiver(tmp_path, secret, ports[1]),
+    ):
+        asyncio.run(play())
+        assert receiver.stdout is not None
+        assert [receiver.stdout.readline() for _ in range(2)] == [
+            "test None None\n",
+            "anomaly ann 0.9\n",
+        ]
+
+
+def test_the_documented_check_is_ours() -> None:
+    """It accepts and refuses what :func:`verify` does."""
+    names: dict[str, Any] = {"__name__": "receive"}
+    exec(documented(), names)  # noqa: S102 - our own page
+    genuine = sign("s", b"{}", 1000)
+    for header in (genuine, "", "t=", "t=1000", "t=1000,v1=", "t=1000,v1=é", "v1=a,t=x", "t=²"):
+        for secret, body, now in (("s", b"{}", 1300), ("s", b"{}", 1301), ("t", b"{}", 1000)):
+            ours = verify(secret, body, header, now=now)
+            assert names["is_genuine"](secret, body, header, now) == ours

@@ -127,7 +127,7 @@ def test_alerts_are_listed_newest_first(database: Database) -> None:
 
 
 def test_only_what_is_done_with_is_deleted(database: Database) -> None:
-    """Old alerts that were sent or grouped go; open and recent ones stay."""
+    """Old alerts that were sent, grouped or withdrawn go; open and recent ones stay."""
     with database.connect() as connection:
         save_alerts(
             connection,
@@ -137,7 +137,7 @@ def test_only_what_is_done_with_is_deleted(database: Database) -> None:
         make_old(connection)
         save_alerts(connection, [alert("new", status=AlertStatus.SENT)])
         add_snooze(connection, SEEN, "Ann", starts_at=SEEN - HOUR)
-        assert prune_alerts(connection, datetime.now(tz=UTC) - HOUR) == 2
+        assert prune_alerts(connection, datetime.now(tz=UTC) - HOUR) == 3
         left = {one.alert_key for one in list_alerts(connection)}
         assert list_snoozes(connection, at=SEEN - HOUR) == []
     assert left == {"pending", "held", "sending", "late", "new"}

@@ -9,12 +9,14 @@ import pytest
 
 from anomaly_assets.errors import InputError
 from anomaly_assets.storage.webhooks import (
+    MOST_WEBHOOKS,
     WebhookEvent,
     add_webhook,
     find_webhook,
     list_webhooks,
     note_delivery,
     remove_webhook,
+    resume_webhook,
 )
 
 if TYPE_CHECKING:
@@ -150,3 +152,47 @@ def test_the_table_refuses_nonsense(database: Database, change: str) -> None:
         add_webhook(connection, URL, ANOMALIES)
         with pytest.raises(psycopg.errors.CheckViolation):
             connection.execute(f"UPDATE webhooks SET {change}")  # noqa: S608 - from above
+
+
+def test_an_entity_has_so_many_and_no_more(database: Database) -> None:
+    """Each costs memory and time; another entity, and the deployment, have places of their own."""
+    with database.connect() as connection:
+        for _ in range(MOST_WEBHOOKS):
+            add_webhook(connection, URL, ANOMALIES, entity_id="ann")
+        with pytest.raises(InputError, match="remove one first"):
+            add_webhook(connection, URL, ANOMALIES, entity_id="ann")
+        add_webhook(connection, URL, ANOMALIES, entity_id="bob")
+        add_webhook(connection, URL, ANOMALIES)
+        assert len(list_webhooks(connection)) == MOST_WEBHOOKS + 2
+
+
+def test_a_paused_webhook_is_resumed(database: Database) -> None:
+    """Its failures are forgotten; of one that is not there nothing is said."""
+    with database.connect() as connection:
+        made = add_webhook(connection, URL, ANOMALIES)
+        assert not noted(connection, made, "down", after=1).in_use
+        assert resume_webhook(connection, made.webhook_id) == made
+        assert resume_webhook(connection, made.webhook_id + 1) is None
+
+
+def test_a_webhook_ends_with_its_token(database: Database) -> None:
+    """It is not among those in use once the token it was made with was revoked or has expired."""
+    with database.connect() as connection:
+        for number, column in enumerate(("revoked_at", "expires_at")):
+            row = connection.execute(
+                "INSERT INTO api_tokens (name, digest, may_read, may_write, created_at) "
+                "VALUES ('t', %s, true, true, now() - interval '1 hour') RETURNING token_id",
+                (bytes([number]) * 32,),
+            ).fetchone()
+            assert row is not None
+            made = add_webhook(connection, URL, ANOMALIES, created_by=row[0])
+            assert made.in_use
+            connection.execute(
+                f"UPDATE api_tokens SET {column} = now() WHERE token_id = %s",  # noqa: S608 - ours
+                row,
+            )
+            found = find_webhook(connection, made.webhook_id)
+            assert found is not None
+            assert found.token_ended
+        assert list_webhooks(connection, active=True) == []
+        assert len(list_webhooks(connection)) == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
@@ -134,7 +134,11 @@ class Alert:
     failures
         Why messages that told it did not arrive, the latest last.
     withdrawn
-        Whether nobody needs to be told any more, since its windows were revised.
+        Whether nobody needs to be told any more, since late readings have revised its windows.
+    again
+        How many alerts of the same rule, entity and start there were before it.
+    notice
+        Whether it says that the alert of the same rule, entity and start is withdrawn.
     """
 
     rule: Rule
@@ -156,11 +160,20 @@ class Alert:
     sent_at: datetime | None = None
     failures: tuple[str, ...] = ()
     withdrawn: bool = False
+    again: int = 0
+    notice: bool = False
 
     @property
     def key(self) -> str:
         """What tells it from every other alert, across restarts."""
-        return f"{self.rule}/{self.start}/{self.entity_id}"
+        start = f"{self.start}.{self.again}" if self.again else f"{self.start}"
+        key = f"{self.rule}/{start}/{self.entity_id}"
+        return f"withdrawn/{key}" if self.notice else key
+
+    @property
+    def notice_key(self) -> str:
+        """Identity of the notice that it is withdrawn."""
+        return replace(self, notice=True).key
 
     @property
     def is_open(self) -> bool:
@@ -199,6 +212,8 @@ class Alert:
             "held_at": None if self.held_at is None else self.held_at.isoformat(),
             "failures": list(self.failures),
             "withdrawn": self.withdrawn,
+            "again": self.again,
+            "notice": self.notice,
         }
 
     @classmethod
@@ -231,6 +246,8 @@ class Alert:
             sent_at=row.sent_at,
             failures=tuple(details["failures"]),
             withdrawn=details["withdrawn"],
+            again=details["again"],
+            notice=details["notice"],
         )
 
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from anomaly_assets.errors import InputError
 from anomaly_assets.live.alerts.alert import Alert, Hold, Message, covers, rank
 from anomaly_assets.live.alerts.rules import age
+from anomaly_assets.live.alerts.withdrawals import settled
 from anomaly_assets.storage.alerts import AlertSeverity, AlertStatus, SnoozeRow
 
 if TYPE_CHECKING:
@@ -151,16 +152,22 @@ def decide(book: Book, snoozes: Iterable[SnoozeRow], policy: Policy, now: dateti
 
 
 def delivered(message: Message, now: datetime) -> list[Alert]:
-    """Return the alerts of a message that has arrived, as they stand from now on."""
-    return [replace(alert, status=AlertStatus.SENT, sent_at=now) for alert in message.alerts]
+    """Return the alerts of a message that has arrived, as they stand from now on.
+
+    With those that were withdrawn while it was on its way come the notices that say so.
+    """
+    return [one for alert in message.alerts for one in settled(alert, now)]
 
 
 def undelivered(message: Message, now: datetime) -> list[Alert]:
-    """Return the alerts of a message that was given up: held back for the next digest."""
+    """Return the alerts of a message that was given up: held back for the next digest.
+
+    Of one that was withdrawn meanwhile nobody needs to be told.
+    """
     return [
         replace(
             alert,
-            status=AlertStatus.HELD,
+            status=AlertStatus.WITHDRAWN if alert.withdrawn else AlertStatus.HELD,
             hold=Hold.UNDELIVERED,
             held_at=now,
             message_id=None,

@@ -17,9 +17,11 @@ from anomaly_assets.live.alerts.alert import (
     Account,
     Alert,
     Rule,
+    StreamFact,
     rank,
     window_time,
 )
+from anomaly_assets.live.alerts.withdrawals import reopened, without
 from anomaly_assets.storage.alerts import AlertSeverity, AlertStatus
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WINDOWS_PER_HOUR, window_of
 
@@ -102,6 +104,8 @@ class Observation:
         What is to be told of an anomaly: the explanation, or the streams that stand out.
     explained
         Whether `account` is the explanation.
+    missing
+        Streams without a value, as far as they are to be told.
     """
 
     entity_id: str
@@ -113,6 +117,7 @@ class Observation:
     provisional: bool = False
     account: Account | None = None
     explained: bool = False
+    missing: tuple[StreamFact, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,18 +142,23 @@ def observe(book: Book, seen: Observation, thresholds: Thresholds, now: datetime
     """
     changed: list[Alert] = []
     if seen.is_anomaly:
-        changed += _noted(book, _episode(seen, thresholds), now)
+        changed += _noted(book, changed, _episode(seen, thresholds), now)
     else:
-        changed += _taken_back(book, Rule.EPISODE, seen)
-    hours = _anomalous_hour(book, changed, seen)
-    count = sum(len(windows) for windows in hours)
-    if count > thresholds.anomaly_rate * WINDOWS_PER_HOUR:
+        changed += _taken_back(book, Rule.EPISODE, seen, now)
+        if changed:
+            changed += _rates_taken_back(book, changed, seen, thresholds, now)
+    hours = _anomalous_hour(book, changed, seen.entity_id, seen.window_start)
+    count = sum(map(len, hours))
+    if _too_many(hours, thresholds):
         finding = _rate(seen, count, grouped=len(hours) == 1)
-        changed += _noted(book, finding, now)
-    if seen.available is not None and seen.available < thresholds.available:
-        changed += _noted(book, _availability(seen, seen.available, thresholds), now)
+        changed += _noted(book, changed, finding, now)
+    if seen.available is None:
+        return changed
+    if seen.available < thresholds.available:
+        finding = _availability(seen, seen.available, thresholds)
+        changed += _noted(book, changed, finding, now)
     else:
-        changed += _taken_back(book, Rule.AVAILABILITY, seen)
+        changed += _taken_back(book, Rule.AVAILABILITY, seen, now)
     return changed
 
 
@@ -168,7 +178,7 @@ def observe_batch(book: Book, seconds: float, thresholds: Thresholds, now: datet
             action="Look at the load of the machine and of the database.",
         ),
     )
-    return _noted(book, finding, now)
+    return _noted(book, [], finding, now)
 
 
 def _episode(seen: Observation, thresholds: Thresholds) -> _Finding:
@@ -197,6 +207,7 @@ def _rate(seen: Observation, count: int, *, grouped: bool) -> _Finding:
         Account(
             f"{count} of the {WINDOWS_PER_HOUR} windows of the last hour are anomalous "
             f"({count / WINDOWS_PER_HOUR:.0%}).",
+            () if seen.account is None else seen.account.streams,
             action="Look whether something has changed for good, or a sensor misbehaves.",
         ),
         grouped=grouped,
@@ -214,6 +225,7 @@ def _availability(seen: Observation, available: float, thresholds: Thresholds) -
         Account(
             f"Only {available:.0%} of the streams are available, fewer than "
             f"{thresholds.available:.0%}.",
+            seen.missing,
             action="Look whether the devices are on, charged and connected.",
         ),
         ready=not seen.provisional,
@@ -221,31 +233,52 @@ def _availability(seen: Observation, available: float, thresholds: Thresholds) -
     )
 
 
-def _anomalous_hour(book: Book, changed: list[Alert], seen: Observation) -> list[set[int]]:
+def _newest(book: Book, changed: list[Alert], entity_id: str, rule: Rule) -> list[Alert]:
+    """Return the alerts of a rule about an entity as they stand after some changes."""
+    newest = {alert.key: alert for alert in book.of(entity_id, rule)}
+    newest |= {
+        alert.key: alert for alert in changed if alert.entity_id == entity_id and alert.rule is rule
+    }
+    return [alert for alert in newest.values() if not alert.notice]
+
+
+def _anomalous_hour(
+    book: Book, changed: list[Alert], entity_id: str, window: int
+) -> list[set[int]]:
     """Return the anomalous windows of the hour that ends with a window, by episode."""
-    newest = {alert.key: alert for alert in book.of(seen.entity_id, Rule.EPISODE)}
-    newest |= {alert.key: alert for alert in changed}
-    since = seen.window_start - (WINDOWS_PER_HOUR - 1) * WINDOW_SECONDS
+    since = window - (WINDOWS_PER_HOUR - 1) * WINDOW_SECONDS
     hours = (
-        {window for window in alert.windows if since <= window <= seen.window_start}
-        for alert in newest.values()
+        {one for one in alert.windows if since <= one <= window}
+        for alert in _newest(book, changed, entity_id, Rule.EPISODE)
     )
     return [windows for windows in hours if windows]
 
 
-def _noted(book: Book, finding: _Finding, now: datetime) -> list[Alert]:
+def _too_many(hours: list[set[int]], thresholds: Thresholds) -> bool:
+    return sum(map(len, hours)) > thresholds.anomaly_rate * WINDOWS_PER_HOUR
+
+
+def _noted(book: Book, changed: list[Alert], finding: _Finding, now: datetime) -> list[Alert]:
     """Join a finding to the span it belongs to, or begin one."""
     reach = (_QUIET[finding.rule] + 1) * WINDOW_SECONDS
-    spans = [
+    near = [
         alert
-        for alert in book.of(finding.entity_id, finding.rule)
-        if alert.first - reach <= finding.window <= alert.last + reach and not alert.withdrawn
+        for alert in _newest(book, changed, finding.entity_id, finding.rule)
+        if alert.first - reach <= finding.window <= alert.last + reach
     ]
+    spans = [alert for alert in near if not alert.withdrawn]
     # What one episode's alert tells does not cover a second episode: that is an alert of its own.
     told = [alert for alert in spans if alert.status is not AlertStatus.GROUPED]
     for alert in told or (spans if finding.grouped else []):
         joined = _joined(alert, finding, now)
         return [] if joined == alert else [joined]
+    for alert in near:
+        if alert.withdrawn and (stands_again := reopened(book, alert, finding.window)):
+            return stands_again
+    return [_begun(book, finding, now)]
+
+
+def _begun(book: Book, finding: _Finding, now: datetime) -> Alert:
     new = Alert(
         finding.rule,
         finding.entity_id,
@@ -261,7 +294,9 @@ def _noted(book: Book, finding: _Finding, now: datetime) -> list[Alert]:
         due_at=now if finding.ready else now + finding.wait,
         status=AlertStatus.GROUPED if finding.grouped else AlertStatus.PENDING,
     )
-    return [new]
+    while book.find(new.key) is not None:
+        new = replace(new, again=new.again + 1)
+    return new
 
 
 def _joined(alert: Alert, finding: _Finding, now: datetime) -> Alert:
@@ -278,18 +313,29 @@ def _joined(alert: Alert, finding: _Finding, now: datetime) -> Alert:
     return replace(joined, account=finding.account, explained=True, due_at=min(alert.due_at, now))
 
 
-def _taken_back(book: Book, rule: Rule, seen: Observation) -> list[Alert]:
-    """Return the alerts that waited, and that this revision of a window leaves nothing of."""
-    changed = []
-    for alert in book.of(seen.entity_id, rule):
-        if alert.status is not AlertStatus.PENDING or seen.window_start not in alert.windows:
-            continue
-        rest = tuple(window for window in alert.windows if window != seen.window_start)
-        if rest:
-            changed.append(replace(alert, windows=rest))
-        else:
-            changed.append(replace(alert, status=AlertStatus.GROUPED, withdrawn=True))
-    return changed
+def _taken_back(book: Book, rule: Rule, seen: Observation, now: datetime) -> list[Alert]:
+    """Return what changes since the rule does not hold in this window, where it once did."""
+    return [
+        changed
+        for alert in book.of(seen.entity_id, rule)
+        for changed in without(alert, {seen.window_start}, now)
+    ]
+
+
+def _rates_taken_back(
+    book: Book, changed: list[Alert], seen: Observation, thresholds: Thresholds, now: datetime
+) -> list[Alert]:
+    """Return what changes of the rates that a revised window was counted for."""
+    hour = range(
+        seen.window_start, seen.window_start + WINDOWS_PER_HOUR * WINDOW_SECONDS, WINDOW_SECONDS
+    )
+    gone = {
+        window
+        for window in hour
+        if not _too_many(_anomalous_hour(book, changed, seen.entity_id, window), thresholds)
+    }
+    rates = _newest(book, changed, seen.entity_id, Rule.ANOMALY_RATE)
+    return [one for alert in rates for one in without(alert, gone, now)]
 
 
 def age(alert: Alert, now: datetime) -> timedelta:

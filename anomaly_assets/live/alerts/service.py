@@ -305,6 +305,20 @@ def observation(result: LiveResult, entity: Entity | None) -> Observation:
         provisional=result.provisional,
         account=_standing_out(result, entity) if why is None else Account.of(why),
         explained=why is not None,
+        missing=_facts(result, entity, result.missing[:STREAMS_TOLD]),
+    )
+
+
+def _facts(
+    result: LiveResult, entity: Entity | None, names: Iterable[str]
+) -> tuple[StreamFact, ...]:
+    """Return value and expectation of some streams of a window."""
+    streams = () if entity is None else entity.catalogue.streams
+    units = {stream.id: stream.unit for stream in streams}
+    return tuple(
+        StreamFact(name, units.get(name, ""), one.value, one.expected)
+        for name in names
+        if (one := result.streams.get(name)) is not None
     )
 
 
@@ -312,13 +326,8 @@ def _standing_out(result: LiveResult, entity: Entity | None) -> Account | None:
     """Tell the streams with the highest scores, for want of an explanation."""
     if not result.is_anomaly:
         return None
-    streams = () if entity is None else entity.catalogue.streams
-    units = {stream.id: stream.unit for stream in streams}
     scored = [(one.score, name) for name, one in result.streams.items() if one.score is not None]
-    facts = []
-    for _, name in sorted(scored, reverse=True)[:STREAMS_TOLD]:
-        one = result.streams[name]
-        facts.append(StreamFact(name, units.get(name, ""), one.value, one.expected))
+    highest = [name for _, name in sorted(scored, reverse=True)[:STREAMS_TOLD]]
     score = "unknown" if result.score is None else f"{result.score:.2f}"
     sentence = f"Anomalous, score {score}; its explanation was not ready in time."
-    return Account(sentence, tuple(facts))
+    return Account(sentence, _facts(result, entity, highest))

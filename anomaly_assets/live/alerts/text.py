@@ -88,7 +88,8 @@ def render(message: Message, links: Links) -> Text:
 
 
 def _title(alert: Alert) -> str:
-    return f"[{alert.severity}] {_who(alert)}: {_TITLES[alert.rule]}, {_when(alert)}"
+    what = f"withdrawn: {_TITLES[alert.rule]}" if alert.notice else _TITLES[alert.rule]
+    return f"[{alert.severity}] {_who(alert)}: {what}, {_when(alert)}"
 
 
 def _body(alert: Alert, links: Links) -> str:

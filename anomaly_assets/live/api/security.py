@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Annotated, Final
 
-from fastapi import Depends, HTTPException
+from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from anomaly_assets.live.api.context import Context, ContextOf
 from anomaly_assets.live.gate import usable_entity
-from anomaly_assets.live.tokens import Principal, TokenError
+from anomaly_assets.live.posting import Network
+from anomaly_assets.live.tokens import Principal, TokenBook, TokenError
 
 _BEARER: Final = HTTPBearer(
     auto_error=False, description="A token made with `anomaly-assets tokens create`."
@@ -19,28 +22,40 @@ _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 Given = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
-async def _principal(context: Context, given: HTTPAuthorizationCredentials | None) -> Principal:
+async def _principal(
+    request: Request, context: Context, given: HTTPAuthorizationCredentials | None
+) -> Principal:
     if given is None:
         raise HTTPException(401, "send the header Authorization: Bearer <token>", _CHALLENGE)
+    address = sender_address(request, context.deployment.settings.live_trusted_proxies)
     try:
-        principal = context.tokens.recall(given.credentials)
-        if principal is None:
-            principal = await asyncio.to_thread(context.tokens.check, given.credentials)
+        principal = await _known(context.tokens, given.credentials, address)
     except TokenError as error:
+        context.tokens.failures.note(address)
         raise HTTPException(401, str(error), _CHALLENGE) from error
     context.request_rate.take(principal.token_id, 1)
     return principal
 
 
-async def _writer(context: ContextOf, given: Given) -> Principal:
-    principal = await _principal(context, given)
+async def _known(tokens: TokenBook, secret: str, address: str) -> Principal:
+    """Return whom a token stands for; of an address that tries too many, none is looked up."""
+    if not tokens.is_proven(secret):
+        tokens.failures.require(address)
+    principal = tokens.recall(secret)
+    if principal is None:
+        principal = await asyncio.to_thread(tokens.check, secret)
+    return principal
+
+
+async def _writer(request: Request, context: ContextOf, given: Given) -> Principal:
+    principal = await _principal(request, context, given)
     if not principal.may_write:
         raise HTTPException(403, "this token may not send readings")
     return principal
 
 
-async def _reader(context: ContextOf, given: Given) -> Principal:
-    principal = await _principal(context, given)
+async def _reader(request: Request, context: ContextOf, given: Given) -> Principal:
+    principal = await _principal(request, context, given)
     if not principal.may_read:
         raise HTTPException(403, "this token may not read results")
     return principal
@@ -48,6 +63,37 @@ async def _reader(context: ContextOf, given: Given) -> Principal:
 
 WriterOf = Annotated[Principal, Depends(_writer)]
 ReaderOf = Annotated[Principal, Depends(_reader)]
+
+
+def sender_address(request: Request, proxies: Sequence[Network]) -> str:
+    """Return the address a request comes from; of IPv6 the network, which one sender has whole.
+
+    Parameters
+    ----------
+    request
+        The request.
+    proxies
+        Networks of the proxies whose word about the sender is taken.
+    """
+    address = _address("" if request.client is None else request.client.host)
+    hops = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
+    while hops and address is not None and any(address in proxy for proxy in proxies):
+        # Each proxy adds whom it was called by at the end; what stands before is the sender's word.
+        before = _address(hops.pop().strip())
+        if before is None:
+            break
+        address = before
+    if address is None:
+        return ""
+    return str(IPv6Network((address, 64), strict=False)) if address.version == 6 else str(address)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def visible_entity(principal: Principal, entity_id: str | None) -> str | None:

@@ -104,7 +104,10 @@ def test_never_more_than_the_limits(
 def test_nothing_is_lost_and_nothing_told_twice(
     steps: list[tuple[int, tuple[str, Any]]], policy: Policy
 ) -> None:
-    """In the end every alert has arrived in one message; what was held back, in a digest."""
+    """In the end every alert has arrived in one message, but what was withdrawn before it was sent.
+
+    What was held back has come in a digest.
+    """
     world = play(steps, policy)
     were_held = {alert.key for alert in world.book.open(AlertStatus.HELD)}
     already = {alert.key for _, message in world.arrived for alert in message.alerts}
@@ -113,10 +116,16 @@ def test_nothing_is_lost_and_nothing_told_twice(
         world.pass_time(minutes=20)
         world.tell()
     told = Counter(alert.key for _, message in world.arrived for alert in message.alerts)
-    due = {alert.key for alert in world.book if alert.status is not AlertStatus.GROUPED}
-    assert set(told) == due
+    assert set(told) == {alert.key for alert in world.book if alert.sent_at is not None}
     assert set(told.values()) <= {1}
-    assert {alert.status for alert in world.book} <= {AlertStatus.SENT, AlertStatus.GROUPED}
+    assert {a.status for a in world.book if a.key in told} <= {
+        AlertStatus.SENT,
+        AlertStatus.WITHDRAWN,
+    }
+    assert {a.status for a in world.book if a.key not in told} <= {
+        AlertStatus.GROUPED,
+        AlertStatus.WITHDRAWN,
+    }
     in_digests = {
         alert.key
         for _, message in world.arrived
@@ -124,6 +133,27 @@ def test_nothing_is_lost_and_nothing_told_twice(
         for alert in message.alerts
     }
     assert were_held - already <= in_digests
+
+
+@given(steps, policies)
+def test_who_was_told_hears_of_the_withdrawal(
+    steps: list[tuple[int, tuple[str, Any]]], policy: Policy
+) -> None:
+    """Each notice tells of an alert that was told before and is withdrawn, and none is missing."""
+    world = play(steps, policy)
+    for _ in range(24 * 6):
+        world.pass_time(minutes=20)
+        world.tell()
+    told = [alert for _, message in world.arrived for alert in message.alerts]
+    order = {alert.key: number for number, alert in enumerate(told)}
+    withdrawn = {
+        alert.notice_key: alert.key
+        for alert in world.book
+        if alert.withdrawn and not alert.notice and alert.sent_at is not None
+        if alert.rule in {Rule.EPISODE, Rule.AVAILABILITY}
+    }
+    assert {alert.key for alert in told if alert.notice} == set(withdrawn)
+    assert all(order[key] < order[notice] for notice, key in withdrawn.items())
 
 
 @given(steps, policies)

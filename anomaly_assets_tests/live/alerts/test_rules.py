@@ -100,7 +100,7 @@ def test_streams_that_may_still_come_are_waited_for() -> None:
     world.pass_time(hours=3)
     assert world.tell() == []
     (alert,) = of(world, Rule.AVAILABILITY)
-    assert alert.withdrawn
+    assert alert.status is AlertStatus.WITHDRAWN
 
 
 def test_streams_that_do_not_come_are_told_of() -> None:

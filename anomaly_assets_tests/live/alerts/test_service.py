@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anomaly_assets.live.alerts.delivery import Deliverer
-from anomaly_assets.live.alerts.policy import Policy
+from anomaly_assets.live.alerts.policy import Policy, QuietHours
 from anomaly_assets.live.alerts.service import AlertService
 from anomaly_assets.pipeline.deployment import Deployment
 from anomaly_assets.settings import Settings
@@ -288,3 +288,67 @@ def test_a_flood_over_a_real_restart(home: Home) -> None:
     assert len(home.told) == 4
     assert "18 alerts of 18 entities" in home.told[-1]["title"]
     assert {status for _, status in home.stored()} == {AlertStatus.SENT}
+
+
+def test_too_few_streams_are_named(home: Home) -> None:
+    """The alert says which have no value, and what was expected of them."""
+
+    async def play() -> None:
+        service = await started(home)
+        service.take(result(NOON, score=0.1, confidence=0.5))
+        await settle(service)
+
+    asyncio.run(play())
+    (told,) = home.told
+    assert "Only 50% of the streams are available" in told["message"]
+    assert "- steps: missing, expected 30" in told["message"]
+    assert "https://watch.example/v1/anomalies?entity_id=ann" in told["message"]
+
+
+def test_a_night_over_a_restart_is_told_in_the_morning_once(home: Home) -> None:
+    """Quiet hours of the entity's clock hold over a restart, and their end brings one digest."""
+    policy = Policy(quiet_hours=QuietHours(time(22), time(7)))
+
+    async def night() -> None:
+        service = await started(home, policy)
+        service.take(result(home.now, explained=True))
+        await settle(service)
+        assert home.told == []
+
+    async def morning() -> None:
+        for _ in range(2):
+            service = await started(home, policy)
+            await settle(service)
+
+    home.now = NOON.replace(hour=22)
+    asyncio.run(night())
+    home.now = NOON.replace(day=6, hour=5, minute=59)
+    asyncio.run(morning())
+    assert home.told == []
+    home.now = NOON.replace(day=6, hour=6)
+    asyncio.run(morning())
+    (told,) = home.told
+    assert "Held back: quiet hours." in told["message"]
+
+
+def test_late_readings_take_back_what_another_process_has_sent(home: Home) -> None:
+    """The notice arrives once, both alerts are on record, and nothing stays open."""
+
+    async def play() -> None:
+        service = await started(home)
+        service.take(result(NOON, explained=True))
+        await settle(service)
+        for _ in range(2):
+            service = await started(home)
+            service.take(result(NOON, score=0.1, revision=1))
+            await settle(service)
+
+    asyncio.run(play())
+    alert, notice = home.told
+    assert "Heart rate rose while nobody moved." in alert["message"]
+    assert notice["title"] == "[info] ann: withdrawn: anomaly, 2026-01-05 13:00"
+    assert "Withdrawn: late readings explain it." in notice["message"]
+    assert sorted(home.stored()) == [
+        ("episode", AlertStatus.SENT),
+        ("episode", AlertStatus.WITHDRAWN),
+    ]

@@ -94,14 +94,18 @@ class World:
         """Let everything arrive that is on its way."""
         for message in self.travelling:
             self.arrived.append((self.now, message))
-            self.book.apply(delivered(message, self.now))
+            self.book.apply(delivered(self._current(message), self.now))
         self.travelling = []
 
     def give_up(self) -> None:
         """Let everything be lost that is on its way."""
         for message in self.travelling:
-            self.book.apply(undelivered(message, self.now))
+            self.book.apply(undelivered(self._current(message), self.now))
         self.travelling = []
+
+    def _current(self, message: Message) -> Message:
+        alerts = (self.book.find(alert.key) or alert for alert in message.alerts)
+        return Message(message.message_id, tuple(alerts), message.digest)
 
     def restart(self) -> None:
         """Forget everything that is not stored."""

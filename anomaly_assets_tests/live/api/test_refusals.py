@@ -7,11 +7,13 @@ import json
 import resource
 import socket
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
 
+from anomaly_assets.live.tokens import TokenBook
 from anomaly_assets.settings import Settings
 from anomaly_assets_tests.live.api.serving import (
     JSON,
@@ -62,9 +64,16 @@ def revoked(served: Served) -> str:
 
 
 def test_missing_wrong_expired_and_revoked_tokens_are_refused(
-    served: Served, database: Database
+    database: Database, tmp_path: Path
 ) -> None:
     """Without a good token every route answers 401 with a challenge, and nothing is stored."""
+    tokens = TokenBook(database, failures_per_minute=1000)
+    with serving(deployment_of(database, tmp_path), tokens=tokens) as served:
+        refuse_everything(served)
+    assert count(database) == 0
+
+
+def refuse_everything(served: Served) -> None:
     unknown = "aa_" + "A" * 43
     secrets = [None, "x", unknown, "aa_" + "é" * 43, expired(served), revoked(served)]
     for secret in secrets:
@@ -76,7 +85,43 @@ def test_missing_wrong_expired_and_revoked_tokens_are_refused(
             assert answer.status_code == 401, (secret, answer.url)
             assert answer.headers["www-authenticate"] == "Bearer"
             assert secret in (None, "x") or secret not in answer.text
-    assert count(database) == 0
+
+
+def test_who_tries_many_tokens_has_to_wait(database: Database, tmp_path: Path) -> None:
+    """After twenty refused ones in a minute no token is looked up for that address, good or not.
+
+    Whoever has shown a good one before goes on, and the answers tell a good one from no other.
+    """
+    proxy = IPv4Network("127.0.0.1/32")
+    deployment = deployment_of(database, tmp_path)
+    deployment.settings = deployment.settings.model_copy(update={"live_trusted_proxies": (proxy,)})
+    with serving(deployment) as served:
+        path = "/v1/anomalies"
+        assert served.client.get(path).status_code == 200
+        guesses = [served.as_token(f"aa_{number:043d}") for number in range(22)]
+        answers = [guess.get(path) for guess in guesses]
+        assert [answer.status_code for answer in answers] == [401] * 20 + [429] * 2
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+        fresh = served.as_token(served.tokens.create("fresh"))
+        refused = fresh.get(path)
+        assert refused.status_code == 429
+        assert refused.text == answers[-1].text
+        assert served.client.get(path).status_code == 200
+        elsewhere = {"X-Forwarded-For": "192.0.2.1, 198.51.100.7"}
+        assert fresh.get(path, headers=elsewhere).status_code == 200
+        assert fresh.get(path).status_code == 200
+
+
+def test_nobody_but_a_proxy_says_where_a_request_comes_from(served: Served) -> None:
+    """Another address in every request helps nobody who tries tokens."""
+    codes = [
+        served.as_token("aa_" + "B" * 43)
+        .get("/v1/anomalies", headers={"X-Forwarded-For": f"192.0.2.{number}"})
+        .status_code
+        for number in range(22)
+    ]
+    assert codes == [401] * 20 + [429] * 2
+    assert len(served.tokens.failures) == 1
 
 
 def test_tokens_do_only_what_they_may(served: Served) -> None:

@@ -107,7 +107,8 @@ def _create_alerts() -> None:
         sa.Column("updated_at", _MOMENT, server_default=_NOW, nullable=False),
         sa.CheckConstraint("severity IN ('info', 'warning', 'critical')", name="severity_known"),
         sa.CheckConstraint(
-            "status IN ('pending', 'held', 'sending', 'sent', 'grouped')", name="status_known"
+            "status IN ('pending', 'held', 'sending', 'sent', 'grouped', 'withdrawn')",
+            name="status_known",
         ),
         sa.CheckConstraint("first_seen <= last_seen", name="seen_in_order"),
         sa.PrimaryKeyConstraint("alert_key"),
