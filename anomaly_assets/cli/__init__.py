@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from anomaly_assets.cli import data, demo, evaluate, runs, suggestions, up, views
+from anomaly_assets.cli import data, demo, evaluate, labels, runs, suggestions, up, views
 from anomaly_assets.errors import AnomalyAssetsError
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Watch sensor streams, find anomalies, learn normal gaps, explain why.",
 )
-for module in (up, demo, data, runs, views, suggestions, evaluate):
+for module in (up, demo, data, runs, views, labels, suggestions, evaluate):
     module.register(app)
 
 
