@@ -29,6 +29,7 @@ from anomaly_assets.pipeline.tiers import (
     read_individual,
 )
 from anomaly_assets.storage import results
+from anomaly_assets.storage.arrivals import read_arrivals
 from anomaly_assets.storage.networks import read_network
 from anomaly_assets.storage.windows import missing_counts, stored_ranges
 from anomaly_assets.streams.windows import (
@@ -119,7 +120,7 @@ def _of_episode(
         block = _Evidence(connection, entity, window)
     row = (start - block.windows.start) // WINDOW_SECONDS
     (found,) = block.of_rows(np.array([row]), {row: closed.code})
-    found = replace(found, episode=closed.episode)
+    found = replace(_with_arrivals(connection, entity, found), episode=closed.episode)
     return _with_causality(connection, entity, found) if mode is Mode.THOROUGH else found
 
 
@@ -143,6 +144,7 @@ def explain_window(
             )
             raise AnomalyAssetsError(msg)
         found = window_evidence(connection, entity, windows.start)
+        found = _with_arrivals(connection, entity, found)
         if mode is Mode.THOROUGH:
             hours = deployment.settings.network_hours
             found = _with_causality(connection, entity, found, fit_hours=hours)
@@ -159,6 +161,12 @@ def window_evidence(connection: Connection, entity: Entity, start: int) -> Windo
     codes[codes == 0] = Trigger.FORCED.code
     (found,) = evidence.of_rows(np.array([0]), {0: int(codes[0])})
     return found
+
+
+def _with_arrivals(connection: Connection, entity: Entity, found: WindowEvidence) -> WindowEvidence:
+    """Add when readings came, up to the end of the window."""
+    arrivals = read_arrivals(connection, entity.entity_id, found.window_end, entity.catalogue)
+    return replace(found, arrivals=arrivals)
 
 
 def _with_causality(
