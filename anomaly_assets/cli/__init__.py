@@ -14,12 +14,14 @@ from anomaly_assets.cli import (
     demo,
     evaluate,
     importing,
+    labels,
     runs,
     serve,
     suggestions,
     tokens,
     up,
     views,
+    webhooks,
 )
 from anomaly_assets.errors import AnomalyAssetsError
 
@@ -36,10 +38,12 @@ for module in (
     importing,
     runs,
     views,
+    labels,
     suggestions,
     serve,
     tokens,
     alerts,
+    webhooks,
     evaluate,
 ):
     module.register(app)

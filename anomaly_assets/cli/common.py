@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 console = Console()
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+ByOption = Annotated[
+    str | None, typer.Option("--by", help="Who decides; default: the user of the system.")
+]
 
 
 def open_deployment() -> Deployment:
@@ -50,6 +54,21 @@ def moment(text: str | None) -> datetime | None:
         msg = f"{text!r} is no date or time; write for example 2026-01-31 or 2026-01-31T08:00"
         raise InputError(msg) from error
     return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def who(by: str | None) -> str:
+    """Return who decides: whoever is named, or the user of the system.
+
+    Raises
+    ------
+    InputError
+        If nobody is named and the system does not know its user.
+    """
+    try:
+        return by if by is not None else getpass.getuser()
+    except (OSError, KeyError) as error:
+        msg = "the system does not say who you are; name yourself with --by"
+        raise InputError(msg) from error
 
 
 def _plain(value: object) -> str:

@@ -12,6 +12,8 @@ from anomaly_assets.cli.common import console, open_deployment
 from anomaly_assets.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anomaly_assets.pipeline.deployment import Deployment
 
 #: How long requests in progress may take when it is stopped.
@@ -42,8 +44,8 @@ def serve(
     listening = _listen(host or options.live_host, port or options.live_port)
     address = "http://{}:{}".format(*listening.getsockname()[:2])
     console.print(f"live API: [bold]{address}[/]  (documentation: {address}/docs; Ctrl-C stops it)")
-    with listening:
-        asyncio.run(_serve(deployment, listening, scoring=scoring))
+    with listening, asyncio.Runner(loop_factory=_event_loop()) as runner:
+        runner.run(_serve(deployment, listening, scoring=scoring))
     console.print("stopped")
 
 
@@ -54,6 +56,15 @@ async def _serve(deployment: Deployment, listening: socket.socket, *, scoring: b
 
     async with LiveService(deployment, scoring=scoring) as service:
         await LiveServer(service.app, grace_seconds=_GRACE_SECONDS).serve(sockets=[listening])
+
+
+def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:  # there is none for Windows
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import asdict
 from datetime import UTC
 from pathlib import Path
@@ -12,7 +11,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from anomaly_assets.cli.common import JsonOption, console, open_deployment, print_json
+from anomaly_assets.cli.common import (
+    ByOption,
+    JsonOption,
+    console,
+    open_deployment,
+    print_json,
+    who,
+)
 from anomaly_assets.errors import InputError
 from anomaly_assets.pipeline import approval
 from anomaly_assets.pipeline.replay import last_window
@@ -23,9 +29,6 @@ if TYPE_CHECKING:
     from anomaly_assets.storage.suggestions import Suggestion
 
 Number = Annotated[int, typer.Argument(help="Number of the suggestion, as the list shows it.")]
-By = Annotated[
-    str | None, typer.Option("--by", help="Who decides; default: the user of the system.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +86,7 @@ def list_(
 
 def accept(
     number: Number,
-    by: By = None,
+    by: ByOption = None,
     catalogue_file: Annotated[
         Path | None,
         typer.Option(
@@ -95,7 +98,7 @@ def accept(
     as_json: JsonOption = False,
 ) -> None:
     """Write a suggestion into the catalogue file of its entity; twice is the same as once."""
-    done = approval.accept(open_deployment(), number, _who(by), catalogue_path=catalogue_file)
+    done = approval.accept(open_deployment(), number, who(by), catalogue_path=catalogue_file)
     if as_json:
         print_json(
             {
@@ -115,9 +118,9 @@ def accept(
     )
 
 
-def reject(number: Number, by: By = None, *, as_json: JsonOption = False) -> None:
+def reject(number: Number, by: ByOption = None, *, as_json: JsonOption = False) -> None:
     """Turn a suggestion down; it is not shown again, however often the data show it."""
-    one = approval.reject(open_deployment(), number, _who(by))
+    one = approval.reject(open_deployment(), number, who(by))
     if as_json:
         print_json(asdict(one))
         return
@@ -157,14 +160,6 @@ def suggest(
             soft_wrap=True,
         )
     console.print("to use one: anomaly-assets suggestions accept NUMBER")
-
-
-def _who(by: str | None) -> str:
-    try:
-        return by if by is not None else getpass.getuser()
-    except (OSError, KeyError) as error:
-        msg = "the system does not say who you are; name yourself with --by"
-        raise InputError(msg) from error
 
 
 def _standing(one: Suggestion) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anomaly_assets.detection.explanation.evidence import HISTORY_WINDOWS, WindowEvidence
-from anomaly_assets.detection.explanation.explain import Explainer, Mode
+from anomaly_assets.detection.explanation.explain import Mode
 from anomaly_assets.detection.explanation.network.fitting import FitError, fit_network
 from anomaly_assets.detection.explanation.network.model import STALE_AFTER_SECONDS
 from anomaly_assets.detection.explanation.network.structure import Structure
@@ -18,6 +18,7 @@ from anomaly_assets.detection.explanation.triggers import Trigger, triggers
 from anomaly_assets.errors import AnomalyAssetsError
 from anomaly_assets.pipeline.advance import Commit, active_blocks
 from anomaly_assets.pipeline.episodes import Closed, OpenEpisodes, Surroundings
+from anomaly_assets.pipeline.exemplars import LabelledExplainers
 from anomaly_assets.pipeline.minutes import read_minutes
 from anomaly_assets.pipeline.network import read_span
 from anomaly_assets.pipeline.stateless import each_entity
@@ -28,6 +29,7 @@ from anomaly_assets.pipeline.tiers import (
     read_individual,
 )
 from anomaly_assets.storage import results
+from anomaly_assets.storage.arrivals import read_arrivals
 from anomaly_assets.storage.networks import read_network
 from anomaly_assets.storage.windows import missing_counts, stored_ranges
 from anomaly_assets.streams.windows import (
@@ -74,12 +76,12 @@ def explain_windows(
     threshold = deployment.settings.explanation_threshold
 
     def run(connection: Connection, entity: Entity) -> Iterator[Commit]:
-        explainer = Explainer(entity.catalogue, mode=mode)
         blocks = active_blocks(connection, entity, windows.start, windows.end)
         if not blocks:
             return
         with connection.transaction():
             surroundings = Surroundings.of(connection, entity, windows, threshold)
+            explainers = LabelledExplainers(connection, entity, surroundings.span.end, mode)
         episodes = OpenEpisodes(surroundings)
         for block in blocks:
             started = time.perf_counter()
@@ -95,8 +97,10 @@ def explain_windows(
                 episodes.add(block, codes, evidence.ensemble.score)
                 span, closed = episodes.finish() if last else episodes.close(block.end)
                 records = [
-                    explainer.explain(_of_episode(connection, entity, evidence, episode, mode=mode))
-                    for episode in closed
+                    explainers.before(one.episode.start).explain(
+                        _of_episode(connection, entity, evidence, one, mode=mode)
+                    )
+                    for one in closed
                 ]
                 rows = results.write_explanations(
                     connection, entity.entity_id, span, [record.to_dict() for record in records]
@@ -116,7 +120,7 @@ def _of_episode(
         block = _Evidence(connection, entity, window)
     row = (start - block.windows.start) // WINDOW_SECONDS
     (found,) = block.of_rows(np.array([row]), {row: closed.code})
-    found = replace(found, episode=closed.episode)
+    found = replace(_with_arrivals(connection, entity, found), episode=closed.episode)
     return _with_causality(connection, entity, found) if mode is Mode.THOROUGH else found
 
 
@@ -139,16 +143,30 @@ def explain_window(
                 "has not been processed; run anomaly-assets backfill, or choose another window"
             )
             raise AnomalyAssetsError(msg)
-        evidence = _Evidence(connection, entity, windows)
-        codes = triggers(
-            evidence.individual.score, evidence.cross_stream.score, evidence.ensemble.score
-        )
-        codes[codes == 0] = Trigger.FORCED.code
-        (found,) = evidence.of_rows(np.array([0]), {0: int(codes[0])})
+        found = window_evidence(connection, entity, windows.start)
+        found = _with_arrivals(connection, entity, found)
         if mode is Mode.THOROUGH:
             hours = deployment.settings.network_hours
             found = _with_causality(connection, entity, found, fit_hours=hours)
-    return Explainer(entity.catalogue, mode=mode).explain(found)
+        explainers = LabelledExplainers(connection, entity, windows.start, mode)
+    return explainers.before(windows.start).explain(found)
+
+
+def window_evidence(connection: Connection, entity: Entity, start: int) -> WindowEvidence:
+    """Return what the tiers say of one processed window by itself, which starts at `start`."""
+    evidence = _Evidence(connection, entity, WindowRange(start, start + WINDOW_SECONDS))
+    codes = triggers(
+        evidence.individual.score, evidence.cross_stream.score, evidence.ensemble.score
+    )
+    codes[codes == 0] = Trigger.FORCED.code
+    (found,) = evidence.of_rows(np.array([0]), {0: int(codes[0])})
+    return found
+
+
+def _with_arrivals(connection: Connection, entity: Entity, found: WindowEvidence) -> WindowEvidence:
+    """Add when readings came, up to the end of the window."""
+    arrivals = read_arrivals(connection, entity.entity_id, found.window_end, entity.catalogue)
+    return replace(found, arrivals=arrivals)
 
 
 def _with_causality(

@@ -109,6 +109,18 @@ def ongoing_since(connection: Connection, entity_id: str, before: datetime) -> d
     return None if row is None else row[0]
 
 
+def first_episode(
+    connection: Connection, entity_id: str, windows: WindowRange
+) -> tuple[str, datetime, datetime] | None:
+    """Return identifier, start and end of the first explained episode with windows in a range."""
+    return connection.execute(
+        "SELECT anomaly_id::text, timestamp, episode_end FROM causal_explanations "
+        "WHERE entity_id = %(entity_id)s AND timestamp < %(end)s AND episode_end > %(start)s "
+        "AND trigger <> 'forced' ORDER BY timestamp LIMIT 1",
+        where(entity_id, windows),
+    ).fetchone()
+
+
 def _explanation_row(entity_id: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
     window = _moment(row["window_start"])
     start = _moment(row.get("episode_start", window))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ def record_rejections(
     *,
     source: str,
     source_digest: str = "",
+    received_at: datetime | None = None,
 ) -> int:
     """Store refused readings; those of the same source, row and stream are stored once.
 
@@ -35,6 +37,8 @@ def record_rejections(
         NULL.
     source, source_digest
         Where they come from, and the SHA-256 of its content where it is a file.
+    received_at
+        When they arrived; default: now.
 
     Returns
     -------
@@ -44,15 +48,18 @@ def record_rejections(
     count = len(rejected["reason"])
     if count == 0:
         return 0
-    names = ", ".join((*COLUMNS, "source", "source_digest"))
+    names = ", ".join((*COLUMNS, "source", "source_digest", "received_at"))
     columns = {name: rejected[name] for name in COLUMNS}
     columns["source"] = bulk.constant(source, count)
     columns["source_digest"] = bulk.constant(source_digest, count)
+    received = pa.scalar(received_at or datetime.now(tz=UTC), pa.timestamp("us", tz="UTC"))
+    columns["received_at"] = pa.repeat(received, count)
     with connection.transaction():
         connection.execute(
             "CREATE TEMPORARY TABLE IF NOT EXISTS staged_rejections (entity_id text, "
             "stream_id text, raw text, reason text, detail text, row_number bigint, "
-            "event_time timestamptz, source text, source_digest text) ON COMMIT DELETE ROWS"
+            "event_time timestamptz, source text, source_digest text, received_at timestamptz) "
+            "ON COMMIT DELETE ROWS"
         )
         connection.execute("TRUNCATE staged_rejections")
         bulk.copy_rows(connection, "staged_rejections", columns)

@@ -265,7 +265,7 @@ class GapPattern(Base):
     )
 
 
-class Label(Base):
+class StoredLabel(Base):
     """What people said of a stretch of time."""
 
     __tablename__ = "labels"
@@ -275,15 +275,39 @@ class Label(Base):
     start_time: Mapped[datetime]
     end_time: Mapped[datetime]
     stream_ids: Mapped[list[str] | None] = mapped_column(comment="NULL: the entity as a whole")
+    anomaly_id: Mapped[UUID | None] = mapped_column(
+        comment="the explained episode that was judged, if any"
+    )
     verdict: Mapped[str]
-    note: Mapped[str | None]
+    cause: Mapped[str | None] = mapped_column(
+        comment="what it was: a template's name or one of one's own"
+    )
+    title: Mapped[str | None] = mapped_column(comment="the cause for people")
+    recommended_action: Mapped[str | None]
+    events: Mapped[list[Any] | None] = mapped_column(
+        comment="pairs of event and minutes after the first, as they were when labelled"
+    )
+    reason: Mapped[str | None]
     author: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     undone_at: Mapped[datetime | None]
+    undone_by: Mapped[str | None]
 
     __table_args__ = (
         CheckConstraint(one_of("verdict", Verdict), name="verdict_known"),
         CheckConstraint("start_time < end_time", name="label_takes_time"),
+        CheckConstraint("cause ~ '^[a-z][a-z0-9_]{0,99}$'", name="cause_is_a_name"),
+        CheckConstraint(
+            "cause IS NOT NULL OR (title IS NULL AND recommended_action IS NULL)",
+            name="cause_for_title_and_action",
+        ),
+        CheckConstraint(
+            "verdict <> 'confirmed' OR cause IS NULL OR (title IS NOT NULL "
+            "AND recommended_action IS NOT NULL AND events IS NOT NULL)",
+            name="confirmed_cause_can_be_recognised",
+        ),
+        CheckConstraint("undone_by IS NULL OR undone_at IS NOT NULL", name="undone_before_by_whom"),
+        UniqueConstraint("label_id", name="uq_labels_label_id"),
         Index("ix_labels_entity_id_start_time", "entity_id", "start_time"),
     )
 

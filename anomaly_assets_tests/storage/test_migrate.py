@@ -39,8 +39,8 @@ def test_migrated_database_has_exactly_the_tables_of_the_models(database: Databa
 def test_altered_table_is_reported(database: Database) -> None:
     """A column that somebody dropped by hand is named."""
     with database.connect() as connection:
-        connection.execute("ALTER TABLE labels DROP COLUMN note")
-    with pytest.raises(StorageError, match="note"):
+        connection.execute("ALTER TABLE labels DROP COLUMN reason")
+    with pytest.raises(StorageError, match="reason"):
         migrate.check(database.url)
 
 
@@ -162,7 +162,7 @@ def test_the_live_tables_go_with_their_revision(database: Database) -> None:
             "INSERT INTO alert_snoozes (ends_at, author) VALUES (now() + interval '1 h', 'ann')"
         )
         connection.execute("INSERT INTO webhooks (url, events) VALUES ('http://h/', '{window}')")
-    migrate.downgrade(database.url, "0003")
+    migrate.downgrade(database.url, "0004")
     assert set(live).isdisjoint(tables(database))
     migrate.upgrade(database.url)
     migrate.check(database.url)
@@ -172,3 +172,40 @@ def test_the_live_tables_go_with_their_revision(database: Database) -> None:
             for table in (*live, *kept)
         }
     assert counts == {**dict.fromkeys(live, (0,)), **dict.fromkeys(kept, (1,))}
+
+
+def test_labels_keep_what_was_said(database: Database) -> None:
+    """Labels of before gain no cause and keep their note as the reason; down, causes alone go."""
+    migrate.downgrade(database.url, "0003")
+    with database.connect() as connection:
+        connection.execute(
+            "INSERT INTO labels (entity_id, start_time, end_time, verdict, note, author, "
+            "undone_at) VALUES ('e', %(at)s, %(at)s + interval '1 hour', 'confirmed', 'seen', "
+            "'Ann', %(at)s), ('e', %(at)s, %(at)s + interval '1 hour', 'expected', NULL, NULL, "
+            "NULL)",
+            {"at": MOMENT},
+        )
+    migrate.upgrade(database.url)
+    migrate.check(database.url)
+    with database.connect() as connection:
+        rows = connection.execute(
+            "SELECT verdict, cause, events, reason, author, undone_at, undone_by FROM labels "
+            "ORDER BY label_id"
+        ).fetchall()
+        assert rows == [
+            ("confirmed", None, None, "seen", "Ann", MOMENT, None),
+            ("expected", None, None, None, None, None, None),
+        ]
+        connection.execute(
+            "UPDATE labels SET cause = 'sauna', title = 'Sauna', recommended_action = 'Wait.', "
+            "events = '[[\"up\", 0]]', undone_at = %s, undone_by = 'Bob'",
+            (MOMENT,),
+        )
+    migrate.downgrade(database.url, "0003")
+    with database.connect() as connection:
+        left = connection.execute(
+            "SELECT verdict, note, author, undone_at FROM labels ORDER BY label_id"
+        ).fetchall()
+    assert left == [("confirmed", "seen", "Ann", MOMENT), ("expected", None, None, MOMENT)]
+    migrate.upgrade(database.url)
+    migrate.check(database.url)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from anomaly_assets.detection.explanation.matching import SequenceMatch
+from anomaly_assets.detection.explanation.record import ClockEvidence
 from anomaly_assets.detection.explanation.wording import capitalised
 
 
@@ -17,6 +18,7 @@ class CauseKind(StrEnum):
     NOTHING_RECEIVED = "nothing_received"
     DEVICE_OFF = "device_off"
     STREAM_STOPPED = "stream_stopped"
+    CLOCK_JUMP = "clock_jump"
     STUCK_SENSOR = "stuck_sensor"
     SPIKE = "single_stream_spike"
     LEVEL_SHIFT = "level_shift"
@@ -37,6 +39,10 @@ RECOMMENDED_ACTIONS = MappingProxyType(
         CauseKind.DEVICE_OFF: "Check that the device is charged, worn and connected.",
         CauseKind.STREAM_STOPPED: (
             "Check the sensor and the permissions of its app; the rest of its group still reports."
+        ),
+        CauseKind.CLOCK_JUMP: (
+            "Check the clock and the time zone of the device, and send again with the right times "
+            "what it recorded meanwhile."
         ),
         CauseKind.STUCK_SENSOR: (
             "Restart the sensor or its app, and do not trust its values until they move again."
@@ -94,6 +100,8 @@ class Cause:
         Positions of the streams it is about.
     match
         The template it follows, for a matched sequence.
+    clock
+        What is known of the clock, for a wrong one.
     """
 
     kind: CauseKind
@@ -103,6 +111,7 @@ class Cause:
     action: str
     streams: tuple[int, ...] = ()
     match: SequenceMatch | None = None
+    clock: ClockEvidence | None = None
 
 
 def cause_of(

@@ -15,6 +15,7 @@ from anomaly_assets.detection.explanation.cause import (
     CauseKind,
     cause_of,
 )
+from anomaly_assets.detection.explanation.clocks import with_wrong_clocks
 from anomaly_assets.detection.explanation.deviations import (
     broken_edges,
     changed_state,
@@ -33,7 +34,7 @@ def possible_causes(facts: WindowFacts) -> list[Cause]:
     """Return every candidate, most probable first; never empty."""
     found = [
         *matched_sequences(facts),
-        *absences(facts),
+        *with_wrong_clocks(facts, absences(facts)),
         *presences(facts),
         *stuck_sensors(facts),
         *single_deviations(facts),

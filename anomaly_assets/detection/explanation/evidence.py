@@ -68,6 +68,41 @@ class GapRow:
 
 
 @dataclass(frozen=True)
+class ArrivalRow:
+    """How late readings came, by the minute in which they came, up to the end of the window.
+
+    What came later is left out even where it is known: an explanation does not change because of
+    it, and a file that was imported afterwards says nothing of the clocks of its time.
+
+    Parameters
+    ----------
+    lag
+        Seconds from the time that a group's readings bear to their arrival, shape
+        ``(n_minutes, n_groups)``, the last row being the last minute of the window; NaN where none
+        came, below 0 where they bear a time that was still to come.
+    refused
+        How many of them were refused for their time (int64), of the same shape.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+    """
+
+    lag: FloatArray
+    refused: IntArray
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that are not about the same minutes and groups."""
+        if self.lag.ndim != 2 or self.lag.shape != self.refused.shape:
+            msg = (
+                f"arrivals: lag has shape {self.lag.shape}, refused {self.refused.shape}; give "
+                "(n_minutes, n_groups) for both"
+            )
+            raise InputError(msg)
+
+
+@dataclass(frozen=True)
 class WindowEvidence:
     """Everything an explanation of one window is made from.
 
@@ -102,6 +137,8 @@ class WindowEvidence:
     day
         Values of the windows of the last day up to and with this one, oldest first and without a
         break, shape ``(any, n_streams)``, from which lead-lag is computed.
+    arrivals
+        When readings came, from which wrong clocks are told.
 
     Raises
     ------
@@ -126,6 +163,7 @@ class WindowEvidence:
     network: CausalNetwork | None = None
     network_problem: str = ""
     day: FloatArray | None = None
+    arrivals: ArrivalRow | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that are not about the same streams."""

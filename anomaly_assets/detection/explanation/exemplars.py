@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from anomaly_assets.detection.explanation.events import EventSequence
+from anomaly_assets.detection.explanation.events import STATES, SUMMARIES, EventSequence
 from anomaly_assets.errors import InputError
 from anomaly_assets.streams.catalogue import SequenceStep, SequenceTemplate
 
@@ -22,6 +22,9 @@ KEPT_PER_NAME = 30
 SAME_WITHIN = 1.0
 #: Minutes after its first event that a course of events may take, as templates allow.
 LONGEST = 60.0
+#: Weight of states and summaries beside a stream's own events. They hold in most courses, so with
+#: the same weight a single label would be recognised in any sudden change of several streams.
+GENERAL_WEIGHT = 0.25
 #: Names of exemplars and events, as the catalogue allows them.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 
@@ -107,12 +110,17 @@ class Exemplar:
 
     @property
     def template(self) -> SequenceTemplate:
-        """The exemplar as a template, every event of the same weight."""
+        """The exemplar as a template; what belongs to no stream has :data:`GENERAL_WEIGHT`."""
         return SequenceTemplate(
             name=self.name,
             title=self.title,
             steps=tuple(
-                SequenceStep(event=event, offset_minutes=offset) for event, offset in self.events
+                SequenceStep(
+                    event=event,
+                    offset_minutes=offset,
+                    weight=GENERAL_WEIGHT if event in STATES | SUMMARIES else 1.0,
+                )
+                for event, offset in self.events
             ),
             recommended_action=self.recommended_action,
         )

@@ -155,6 +155,7 @@ class Explainer:
                 context=facts.context,
                 network=network_evidence(facts, causality),
                 related=related_streams(facts, causality),
+                clock=next((cause.clock for cause in causes if cause.clock is not None), None),
             ),
             primary_probability=probabilities[0],
             alternative_explanations=self._alternatives(causes, probabilities),
@@ -180,6 +181,13 @@ class Explainer:
                 f"entity {evidence.entity_id!r}: evidence of {len(evidence.values)} streams, the "
                 f"catalogue {self._of.catalogue.name!r} has {n_streams}; use the catalogue it was "
                 "aggregated with"
+            )
+            raise InputError(msg)
+        n_groups, arrivals = len(self._of.members), evidence.arrivals
+        if arrivals is not None and arrivals.lag.shape[1] != n_groups:
+            msg = (
+                f"entity {evidence.entity_id!r}: arrivals of {arrivals.lag.shape[1]} groups, the "
+                f"catalogue {self._of.catalogue.name!r} has {n_groups}; read them by its groups"
             )
             raise InputError(msg)
 

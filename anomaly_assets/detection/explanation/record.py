@@ -6,10 +6,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from anomaly_assets.detection.explanation.triggers import Trigger
+from anomaly_assets.detection.explanation.wording import off_by
 from anomaly_assets.errors import InputError
 
 #: Namespace of anomaly identifiers; never change it, or stored identifiers no longer match.
@@ -19,6 +20,7 @@ OTHER = "other"
 #: Shares and roots that the text tells; the record holds all.
 _TOLD = 6
 _ROOTS_TOLD = 3
+_Part = TypeVar("_Part", "ClockEvidence", "NetworkEvidence")
 #: Fields that are moments: seconds since the epoch here, ISO 8601 where they are stored or sent.
 _TIMES = ("window_start", "episode_start", "episode_end")
 
@@ -204,6 +206,28 @@ class RelatedStreams:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockEvidence:
+    """A clock that is wrong.
+
+    Parameters
+    ----------
+    groups
+        Identifiers of the stream groups whose readings bear its times.
+    seconds_ahead
+        How far it is ahead; below 0: behind.
+    since
+        When the first such reading came, seconds since the epoch; None: before what was looked at.
+    refused
+        Readings refused for their time since then.
+    """
+
+    groups: tuple[str, ...]
+    seconds_ahead: float
+    since: int | None
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What the explanation rests on."""
 
@@ -212,6 +236,7 @@ class Evidence:
     context: str
     network: NetworkEvidence | None = None
     related: tuple[RelatedStreams, ...] = ()
+    clock: ClockEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,8 +370,9 @@ class Explanation:
                 else MatchedSequence(**{key: _tupled(value) for key, value in matched.items()}),
                 streams=tuple(StreamEvidence(**stream) for stream in evidence["streams"]),
                 context=evidence["context"],
-                network=_network(evidence.get("network")),
+                network=_part(NetworkEvidence, evidence.get("network")),
                 related=tuple(RelatedStreams(**one) for one in evidence.get("related", ())),
+                clock=_part(ClockEvidence, evidence.get("clock")),
             )
             fields["alternative_explanations"] = tuple(
                 Alternative(**{key: _tupled(value) for key, value in alternative.items()})
@@ -386,6 +412,7 @@ class Explanation:
             shares.append(f"offset by {_percent(self.causal_attribution.offsetting)}")
         whose = self.causal_attribution.target
         lines.append(f"Shares:      {', '.join(shares)}{f' (of {whose})' if whose else ''}")
+        lines += self._clock_lines()
         lines += self._network_lines()
         if self.temporal_sequence:
             lines += ["", "What happened:", *(f"  {e.line}" for e in self.temporal_sequence)]
@@ -396,6 +423,17 @@ class Explanation:
         if self.degraded:
             lines += ["", f"Not available: {'; '.join(self.degraded)}"]
         return "\n".join(lines)
+
+    def _clock_lines(self) -> list[str]:
+        """Tell which clock is wrong, where one is."""
+        clock = self.evidence.clock
+        if clock is None:
+            return []
+        line = f"Clock:       {', '.join(clock.groups)} {off_by(clock.seconds_ahead)}"
+        if clock.since is not None:
+            since = datetime.fromtimestamp(clock.since, tz=ZoneInfo(self.time_zone))
+            line += f" since {since:%H:%M}"
+        return [f"{line}, {clock.refused} readings refused" if clock.refused else line]
 
     def _network_lines(self) -> list[str]:
         """Tell where the network sees it begin and what leads what, where that is known."""
@@ -426,10 +464,10 @@ class Explanation:
         return [f"Episode {start:%Y-%m-%d %H:%M} to {until}{going}: {count}, highest score {peak}"]
 
 
-def _network(plain: Mapping[str, Any] | None) -> NetworkEvidence | None:
+def _part(kind: type[_Part], plain: Mapping[str, Any] | None) -> _Part | None:
     if plain is None:
         return None
-    return NetworkEvidence(**{key: _tupled(value) for key, value in plain.items()})
+    return kind(**{key: _tupled(value) for key, value in plain.items()})
 
 
 def _builtins(value: Any) -> Any:  # noqa: ANN401 - any JSON value

@@ -77,12 +77,18 @@ def with_unit(value: float, unit: str) -> str:
 
 
 def duration(minutes: float) -> str:
-    """Write a length of time: ``5 min``, ``1.5 h``, ``3 days``."""
+    """Write a length of time: ``5 min``, ``1.5 h``, ``3 days``, ``46 years``."""
     if minutes < 60:
         return f"{minutes:.0f} min"
     if minutes < 48 * 60:
         return f"{minutes / 60:.1f}".removesuffix(".0") + " h"
-    return f"{minutes / 1440:.0f} days"
+    days = minutes / 1440
+    return f"{days:.0f} days" if days < 2 * 365.25 else f"{days / 365.25:.0f} years"
+
+
+def off_by(seconds: float) -> str:
+    """Write how wrong a clock is: ``2 h ahead``, and ``2 h behind`` below 0."""
+    return f"{duration(abs(seconds) / 60)} {'ahead' if seconds > 0.0 else 'behind'}"
 
 
 def rarity(p: float) -> str:

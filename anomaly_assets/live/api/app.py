@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from anomaly_assets.errors import StorageError
-from anomaly_assets.live.api import events, health, latest, readings, results
+from anomaly_assets.live.api import events, health, latest, readings, results, webhooks
 from anomaly_assets.live.api.context import Context
 from anomaly_assets.live.api.metrics import CountRequests
 from anomaly_assets.live.bodies import BodyError
@@ -80,7 +80,7 @@ def create_app(
         lifespan=_lifespan,
     )
     app.state.context = context
-    for module in (readings, results, latest, events, health):
+    for module in (readings, results, latest, events, webhooks, health):
         app.include_router(module.router)
     _handle_errors(app)
     app.add_middleware(CountRequests, metrics=context.metrics)

@@ -40,7 +40,7 @@ class LiveServer(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 server_header=False,
-                # The address of a sender decides nothing, so nobody need be believed about it.
+                # Whose word about a sender's address is good is for the limit on tokens to say.
                 proxy_headers=False,
                 limit_concurrency=_MOST_REQUESTS,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,

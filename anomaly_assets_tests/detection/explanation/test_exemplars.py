@@ -80,6 +80,24 @@ def test_a_name_of_the_labellers_own_is_recognised_again() -> None:
     assert best.similarity > 0.95
 
 
+def test_what_holds_in_most_courses_is_not_what_a_label_is_recognised_by() -> None:
+    """Calm before a sudden change of several streams alone is not the labelled course."""
+    general = (("normal_state", 0.0), ("sudden_anomaly", 0.0), ("multiple_streams_affected", 2.0))
+    memory = ExemplarMemory([exemplar(*SAUNA, *general)])
+    seen = sequence(("accel_increase", 5), ("gps_movement", 6))
+    summaries = (
+        replace(seen.events[0], name="sudden_anomaly"),
+        replace(seen.events[1], name="multiple_streams_affected"),
+    )
+    seen = replace(
+        seen,
+        events=(*seen.events, *summaries),
+        states=frozenset({"normal_state"}),
+        observable=EVERYTHING | {name for name, _ in general},
+    )
+    assert match("sauna", seen, memory).similarity < 0.2
+
+
 def test_labels_add_to_the_template_of_their_name() -> None:
     """A course like labelled ones has more evidence; the similarity stays the template's."""
     seen = sequence(("speech_increase", 3), ("heart_rate_spike", 6), ("breathing_increase", 7))
