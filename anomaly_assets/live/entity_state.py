@@ -5,43 +5,34 @@ It knows no database and no clock, and owns nothing durable: losing it costs a r
 
 from __future__ import annotations
 
-import pickle
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anomaly_assets.detection.ensemble.health_aware import HealthAwareEnsemble
-from anomaly_assets.detection.explanation.evidence import HISTORY_WINDOWS, WindowEvidence
-from anomaly_assets.detection.explanation.triggers import SINGLE_STREAM_ABOVE, Trigger, triggers
-from anomaly_assets.detection.system import Detection, DetectionState, detect
+from anomaly_assets.detection.explanation.triggers import SINGLE_STREAM_ABOVE
+from anomaly_assets.detection.packing import PackedState, WayBack
 from anomaly_assets.live.first_look import RunningValues
-from anomaly_assets.live.outcomes import Outcome, Scores
+from anomaly_assets.live.models import Learnt, Past, Scorer, Step
 from anomaly_assets.live.results import ClosedBy, FirstLook
 from anomaly_assets.live.windows import ReadingBuffer
 from anomaly_assets.pipeline.completeness import REPORTING
-from anomaly_assets.pipeline.stateless import DORMANT_AFTER
-from anomaly_assets.streams.aggregation import (
-    MICROSECONDS,
-    MissingReason,
-    Readings,
-    ReadingTimes,
-    aggregate,
-    lookback_windows,
-)
-from anomaly_assets.streams.windows import WINDOW_SECONDS, WindowBlock, WindowRange, window_of
+from anomaly_assets.streams.aggregation import MICROSECONDS, lookback_windows
+from anomaly_assets.streams.windows import WINDOW_SECONDS, WindowRange, window_of
 
 if TYPE_CHECKING:
+    from anomaly_assets.detection.system import DetectionState
+    from anomaly_assets.live.models import RunningEpisode
     from anomaly_assets.live.options import PipelineOptions
+    from anomaly_assets.live.outcomes import Outcome
     from anomaly_assets.pipeline.deployment import Entity
     from anomaly_assets.settings import Settings
-    from anomaly_assets.streams.aggregation import Aggregated
-    from anomaly_assets.streams.windows import BoolArray, IntArray
+    from anomaly_assets.streams.aggregation import Readings, ReadingTimes
+    from anomaly_assets.streams.windows import WindowBlock
 
-_DORMANT_WINDOWS = int(DORMANT_AFTER.total_seconds()) // WINDOW_SECONDS
-_WINDOW = timedelta(seconds=WINDOW_SECONDS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -52,6 +43,16 @@ class Arrival(Enum):
     #: It is its stream's first past the end of the open window, which may be complete now.
     PASSED = "passed"
     CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """A window computed before it closes."""
+
+    end: int
+    learnt: Learnt
+    made: list[Outcome]
+    step: Step
 
 
 class EntityState:
@@ -82,22 +83,32 @@ class EntityState:
     ) -> None:
         self.entity = entity
         self.catalogue = entity.catalogue
-        self.closed_until = closed_until
         self.outcomes: OrderedDict[int, Outcome] = OrderedDict()
         self.buffer = ReadingBuffer(len(self.catalogue.streams), options.most_readings)
         #: First closed window that readings have arrived for since; None if there is none.
         self.touched: int | None = None
         self._settings = settings
         self._options = options
-        self._state = state
-        self._last_report = last_report
-        self._ensemble = HealthAwareEnsemble(method=settings.ensemble)
+        self._learnt = Learnt(
+            state=state,
+            until=closed_until,
+            last_report=last_report,
+            history=np.empty((0, len(self.catalogue.streams))),
+            history_until=closed_until,
+        )
+        self._scorer = Scorer(entity, settings, options.remembered_windows)
+        self._past = Past(options.checkpoints)
         self._running = RunningValues(self.catalogue)
-        self._history = np.empty((0, len(self.catalogue.streams)))
-        self._history_until = closed_until
-        self._checkpoints: deque[tuple[int, int | None, bytes]] = deque(maxlen=options.checkpoints)
+        #: The open window computed before it closes, and the end it was tried for so many times.
+        self._ahead: _Ahead | None = None
+        self._tried = (0, 0)
         self._lookback = lookback_windows(self.catalogue) * WINDOW_SECONDS
         self._index = {name: index for index, name in enumerate(self.catalogue.stream_ids)}
+
+    @property
+    def closed_until(self) -> int:
+        """End of the last closed window, epoch seconds."""
+        return self._learnt.until
 
     def index(self, stream_id: str) -> int | None:
         """Return the position of a stream; None if the catalogue has none of that name."""
@@ -107,13 +118,14 @@ class EntityState:
         """Take a reading in."""
         microseconds = (at - _EPOCH) // timedelta(microseconds=1)
         window = microseconds // (WINDOW_SECONDS * MICROSECONDS) * WINDOW_SECONDS
+        self._outdate(window)
         if window >= self.closed_until:
             end = (self.closed_until + WINDOW_SECONDS) * MICROSECONDS
             passed = self.buffer.latest[stream] < end <= microseconds
             self.buffer.add(stream, microseconds, value)
             return Arrival.PASSED if passed else Arrival.OPEN
         self.touch(window)
-        if self._checkpoint_at(window) is not None:
+        if self._past.reaches(window):
             # Older ones are not in the buffer in full: the journal is read for them.
             self.buffer.add(stream, microseconds, value)
         return Arrival.CLOSED
@@ -121,19 +133,27 @@ class EntityState:
     def reject(self, stream: int, at: datetime) -> None:
         """Note that a reading was refused: a stream that is zero when silent was not silent."""
         window = int(window_of(at).timestamp())
+        self._outdate(window)
         self.buffer.reject(stream, window * MICROSECONDS)
         if window < self.closed_until:
             self.touch(window)
 
     def touch(self, window: int) -> None:
         """Have a closed window, and those after it, computed again."""
+        self._ahead = None
         self.touched = window if self.touched is None else min(self.touched, window)
+
+    def _outdate(self, window: int) -> None:
+        if self._ahead is not None and window < self._ahead.end:
+            self._ahead = None
 
     def first_look(self, stream: int, at: datetime, value: float) -> FirstLook:
         """Score a reading of an open window; see :mod:`anomaly_assets.live.first_look`."""
         start = window_of(at)
         compared = self._running.add(int(start.timestamp()), stream, value)
-        score, expected, deviation = self._running.score(self._state.individual, stream, compared)
+        score, expected, deviation = self._running.score(
+            self._learnt.state.individual, stream, compared
+        )
         limit = max(SINGLE_STREAM_ABOVE, self._settings.explanation_threshold)
         return FirstLook(
             entity_id=self.entity.entity_id,
@@ -178,16 +198,71 @@ class EntityState:
         """Whether the windows up to `end` can only be computed from the journal."""
         return self.buffer.overflowed(WindowRange(self.closed_until - self._lookback, end))
 
+    @property
+    def prepared(self) -> bool:
+        """Whether the open window's result is there already."""
+        return self._ahead is not None
+
+    def prepare(self, now: datetime) -> bool:
+        """Compute the open window ahead, if it is about to be closed by time.
+
+        Its result is then there when the window closes, unless readings for it arrive meanwhile;
+        nothing shows before. In that case it is tried again in half of the time.
+
+        Parameters
+        ----------
+        now
+            The time.
+
+        Returns
+        -------
+        bool
+            Whether it was computed now.
+        """
+        end = self.closed_until + WINDOW_SECONDS
+        left = end + self._options.close_after.total_seconds() - now.timestamp()
+        tried, times = self._tried
+        limit = self._options.prepare_before.total_seconds() / (2**times if tried == end else 1)
+        if not 0.0 < left <= limit or now.timestamp() < end or self._ahead is not None:
+            return False
+        ends_before = self._settings.window_end
+        if ends_before is not None and end > ends_before.timestamp():
+            return False
+        if self.touched is not None or self.overflowed(end):
+            return False
+        self._tried = (end, times + 1 if tried == end else 1)
+        packed = PackedState.of(self._learnt.state)
+        learnt = Learnt.of(self._learnt.known(), packed.state())
+        made, step = self._compute(learnt, packed, end, ClosedBy.TIME)
+        self._ahead = _Ahead(end, learnt, made, step)
+        return True
+
     def close(self, end: int, closed_by: ClosedBy) -> list[Outcome]:
         """Compute the windows up to `end` from the readings held, and learn them."""
-        self._checkpoint()
-        windows = WindowRange(self.closed_until, end)
-        known = WindowRange(windows.start - self._lookback, end)
-        made = self.compute(
-            windows, self.buffer.readings(known), self.buffer.rejected(windows), closed_by
-        )
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.end == end:
+            self._learnt, made, step = ahead.learnt, ahead.made, ahead.step
+            for outcome in made:
+                outcome.closed_by = closed_by
+                outcome.provisional = closed_by is ClosedBy.TIME
+        else:
+            packed = PackedState.of(self._learnt.state)
+            made, step = self._compute(self._learnt, packed, end, closed_by)
+        self._past.add(step)
+        self._record(made)
         self.forget()
         return made
+
+    def _compute(
+        self, learnt: Learnt, packed: PackedState, end: int, closed_by: ClosedBy
+    ) -> tuple[list[Outcome], Step]:
+        before = learnt.known()
+        windows = WindowRange(before.until, end)
+        readings = self.buffer.readings(WindowRange(before.until - self._lookback, end))
+        rejected = self.buffer.rejected(windows)
+        made = self._scorer.compute(learnt, windows, readings, rejected, closed_by)
+        way = WayBack.between(packed, PackedState.of(learnt.state))
+        return made, Step(before, way)
 
     def compute(
         self,
@@ -197,56 +272,27 @@ class EntityState:
         closed_by: ClosedBy,
         late: ReadingTimes | None = None,
     ) -> list[Outcome]:
-        """Compute the next windows from readings, those of the look-back included, and learn them.
+        """Compute the next windows from given readings, those of the look-back included.
 
-        Windows in which the entity is dormant are passed over, as the pipeline does.
+        There is no way back to before them.
         """
-        aggregated = aggregate(readings, windows, self.catalogue, late=late, rejected=rejected)
-        counts = _count(readings, windows)
-        refused = _count_streams(rejected, windows)
-        made = []
-        for start, stop in self._active(aggregated):
-            part = WindowBlock(
-                self.entity.entity_id, self.entity.time_zone, windows, aggregated.values
-            ).part(start, stop)
-            outcomes = self.learn(part, closed_by)
-            for number, outcome in enumerate(outcomes, start):
-                outcome.readings, outcome.rejected = int(counts[number]), int(refused[number])
-            made += outcomes
-        self._move(windows.end)
-        return made
+        made = self._scorer.compute(self._learnt, windows, readings, rejected, closed_by, late)
+        return self._record(made)
 
     def learn(self, block: WindowBlock, closed_by: ClosedBy) -> list[Outcome]:
-        """Score a block of the next windows, and learn it."""
-        if block.windows.start != self._history_until:
-            # What lies before a dormant time is not what happened just before.
-            self._history = self._history[:0]
-        said = detect(self._state, block, self._ensemble)
-        codes = triggers(
-            said.individual.score,
-            said.cross_stream.score,
-            said.ensemble.score,
-            threshold=self._settings.explanation_threshold,
-        )
-        remembered = range(max(0, len(block) - self._options.remembered_windows), len(block))
-        made = [self._outcome(block, said, row, int(codes[row]), closed_by) for row in remembered]
-        for outcome in made:
-            self.outcomes[outcome.window] = outcome
-        while len(self.outcomes) > self._options.remembered_windows:
-            self.outcomes.popitem(last=False)
-        self.remember(block)
-        self._move(block.windows.end)
-        return made
+        """Score a block of the next windows, and learn it; there is no way back to before it."""
+        return self._record(self._scorer.learn(self._learnt, block, closed_by))
 
     def resume_at(self, closed_until: int, last_report: int | None) -> None:
         """Go on at a later time, the windows up to which have been learnt or were dormant."""
-        self.closed_until = max(self.closed_until, closed_until)
-        self._last_report = last_report
+        self._learnt.until = max(self.closed_until, closed_until)
+        self._learnt.last_report = last_report
 
-    def remember(self, block: WindowBlock) -> None:
-        """Keep the values of windows that the next explanations look back on."""
-        self._history = np.concatenate([self._history, block.values])[-HISTORY_WINDOWS:]
-        self._history_until = block.windows.end
+    def recall(self, block: WindowBlock | None, episode: RunningEpisode | None) -> None:
+        """Know what came before the first window that is learnt."""
+        if block is not None:
+            self._learnt.remember(block)
+        self._learnt.episode = episode
 
     def revise(self) -> list[Outcome] | None:
         """Compute the windows since the first touched one again, and return those that changed.
@@ -256,19 +302,14 @@ class EntityState:
         """
         if self.touched is None:
             return []
-        checkpoint = self._checkpoint_at(self.touched)
-        if checkpoint is None or self.overflowed(self.closed_until):
+        if not self._past.reaches(self.touched) or self.overflowed(self.closed_until):
             return None
-        until, self.touched = self.closed_until, None
-        as_of, self._last_report, blob = checkpoint
-        # Bytes that this object made itself and never handed out.
-        self._state, self._history, self._history_until = pickle.loads(blob)  # noqa: S301
-        self.closed_until = as_of
-        while self._checkpoints and self._checkpoints[-1][0] >= as_of:
-            self._checkpoints.pop()
+        until = self.closed_until
+        self._learnt = self._past.back(self._learnt, self.touched)
+        self.touched = None
         before = dict(self.outcomes)
         made = []
-        for end in range(as_of + WINDOW_SECONDS, until + 1, WINDOW_SECONDS):
+        for end in range(self.closed_until + WINDOW_SECONDS, until + 1, WINDOW_SECONDS):
             made += self.close(end, ClosedBy.REVISION)
         return self.replacing(before, made)
 
@@ -289,26 +330,20 @@ class EntityState:
                 changed.append(outcome)
         return changed
 
-    def keep_checkpoint(self) -> None:
-        """Keep the state as it is, so that later windows can be computed again from here."""
-        self._checkpoint()
-        self.forget()
-
     def forget(self) -> None:
         """Let go of readings that nothing will be computed from any more."""
-        oldest = self._checkpoints[0][0] if self._checkpoints else self.closed_until
+        oldest = self._past.oldest()
+        if oldest is None:
+            oldest = self.closed_until
         self.buffer.compact(oldest, keep=oldest - self._lookback)
         self._running.forget(self.closed_until)
 
-    def _checkpoint(self) -> None:
-        if self._checkpoints and self._checkpoints[-1][0] == self.closed_until:
-            return
-        blob = pickle.dumps((self._state, self._history, self._history_until), protocol=5)
-        self._checkpoints.append((self.closed_until, self._last_report, blob))
-
-    def _checkpoint_at(self, window: int) -> tuple[int, int | None, bytes] | None:
-        older = [checkpoint for checkpoint in self._checkpoints if checkpoint[0] <= window]
-        return older[-1] if older else None
+    def _record(self, made: list[Outcome]) -> list[Outcome]:
+        for outcome in made:
+            self.outcomes[outcome.window] = outcome
+        while len(self.outcomes) > self._options.remembered_windows:
+            self.outcomes.popitem(last=False)
+        return made
 
     def _complete_until(self, now: datetime) -> int:
         since = (now - REPORTING - _EPOCH) // timedelta(microseconds=1)
@@ -320,71 +355,3 @@ class EntityState:
             return current
         slowest = int(reporting.min()) // (WINDOW_SECONDS * MICROSECONDS) * WINDOW_SECONDS
         return min(slowest, current)
-
-    def _active(self, aggregated: Aggregated) -> list[tuple[int, int]]:
-        """Return first and last (exclusive) number of the windows in which it is not dormant."""
-        number = np.arange(len(aggregated.windows))
-        stuck = aggregated.reason == MissingReason.STUCK
-        reported = (np.isfinite(aggregated.values) | stuck).any(axis=1)
-        start = aggregated.windows.start
-        since = -_DORMANT_WINDOWS - 1
-        if self._last_report is not None:
-            since = (self._last_report - start) // WINDOW_SECONDS
-        latest = np.maximum.accumulate(np.where(reported, number, since))
-        if reported.any():
-            self._last_report = start + int(latest[-1]) * WINDOW_SECONDS
-        active: BoolArray = number - latest < _DORMANT_WINDOWS
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], active.astype(np.int8), [0]])))
-        return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-    def _move(self, end: int) -> None:
-        self.closed_until = max(self.closed_until, end)
-
-    def _outcome(
-        self, block: WindowBlock, said: Detection, row: int, code: int, closed_by: ClosedBy
-    ) -> Outcome:
-        individual = said.individual
-        trigger = Trigger.of_code(code)
-        return Outcome(
-            window=block.windows.start + row * WINDOW_SECONDS,
-            values=block.values[row],
-            scores=Scores(
-                float(said.ensemble.score[row]),
-                float(said.ensemble.confidence[row]),
-                float(said.cross_stream.score[row]),
-                individual.score[row],
-                individual.expected[row],
-                individual.deviation[row],
-            ),
-            gap=float(said.gaps.score[row]),
-            code=code,
-            closed_by=closed_by,
-            provisional=closed_by is ClosedBy.TIME,
-            evidence=None
-            if trigger is None
-            else WindowEvidence.from_results(
-                block,
-                row,
-                trigger,
-                history=self._history,
-                individual=individual,
-                cross_stream=said.cross_stream,
-                gaps=said.gaps,
-                ensemble=said.ensemble,
-            ),
-        )
-
-
-def _count(readings: Readings, windows: WindowRange) -> IntArray:
-    number = readings.microseconds // (WINDOW_SECONDS * MICROSECONDS) * WINDOW_SECONDS
-    number = (number - windows.start) // WINDOW_SECONDS
-    inside = (number >= 0) & (number < len(windows))
-    return np.bincount(number[inside], minlength=len(windows))
-
-
-def _count_streams(times: ReadingTimes, windows: WindowRange) -> IntArray:
-    number = times.microseconds // (WINDOW_SECONDS * MICROSECONDS) * WINDOW_SECONDS
-    number = (number - windows.start) // WINDOW_SECONDS
-    inside = (number >= 0) & (number < len(windows))
-    pairs = np.unique(np.stack([number[inside], times.stream[inside]], axis=1), axis=0)
-    return np.bincount(pairs[:, 0], minlength=len(windows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from anomaly_assets.storage.networks import read_network
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WINDOWS_PER_DAY, WindowRange
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from anomaly_assets.detection.explanation.evidence import WindowEvidence
     from anomaly_assets.detection.explanation.record import Explanation
     from anomaly_assets.pipeline.deployment import Deployment, Entity
@@ -62,6 +65,7 @@ class Backlog:
     def __init__(self, most: int) -> None:
         self._waiting: deque[Unexplained] = deque()
         self._most = most
+        self._arrived = asyncio.Event()
 
     def __len__(self) -> int:
         """Return the number of windows that wait."""
@@ -70,11 +74,20 @@ class Backlog:
     def put(self, what: Unexplained) -> int:
         """Add a window; return how many had to go for it."""
         self._waiting.append(what)
+        self._arrived.set()
         dropped = 0
         while len(self._waiting) > self._most:
             self._waiting.popleft()
             dropped += 1
         return dropped
+
+    async def wait(self, every: timedelta | None) -> None:
+        """Wait for a window to be put in since the last time, or for so long."""
+        if every is not None:
+            await asyncio.sleep(every.total_seconds())
+            return
+        await self._arrived.wait()
+        self._arrived.clear()
 
     def take(self, most: int | None = None) -> list[Unexplained]:
         """Take the windows that have waited longest."""

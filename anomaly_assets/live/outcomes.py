@@ -87,6 +87,8 @@ class Outcome:
         made from readings but from stored values.
     evidence
         What an explanation starts from; None where `code` is 0.
+    episode_start
+        Start of the episode that it belongs to, epoch seconds; None where `code` is 0.
     stored
         Which stored version it was compared with; None before it was.
     """
@@ -102,6 +104,7 @@ class Outcome:
     readings: int | None = None
     rejected: int | None = None
     evidence: WindowEvidence | None = None
+    episode_start: int | None = None
     stored: str | None = None
 
     def says_as(self, other: Outcome, catalogue: Catalogue) -> bool:
@@ -123,6 +126,8 @@ class Outcome:
             scores=scores,
             gap=stored.gap,
             code=int(codes[0]),
+            # The entity is restored, and its episodes with it.
+            episode_start=(self.episode_start or self.window) if codes[0] else None,
             readings=None,
             rejected=None,
             evidence=None,
@@ -148,6 +153,7 @@ class Outcome:
         )
         streams = {name: StreamScore(*map(known, numbers)) for name, *numbers in columns}
         trigger = Trigger.of_code(self.code)
+        episode = self.episode_start
         return LiveResult(
             entity_id=entity_id,
             window_start=datetime.fromtimestamp(self.window, tz=UTC),
@@ -163,6 +169,7 @@ class Outcome:
             closed_by=self.closed_by,
             provisional=self.provisional,
             revision=self.revision,
+            episode_start=None if episode is None else datetime.fromtimestamp(episode, tz=UTC),
             explanation=explanation,
         )
 

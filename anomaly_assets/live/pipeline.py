@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -27,6 +26,13 @@ from anomaly_assets.live.explaining import Backlog, Unexplained, explain
 from anomaly_assets.live.options import PipelineOptions
 from anomaly_assets.live.restore import QUARANTINED_BY, restore_entity
 from anomaly_assets.live.results import Difference, FirstLook, LiveCounts, LiveResult
+from anomaly_assets.live.rounds import (
+    TICK_SECONDS,
+    Rounds,
+    Turns,
+    compute_ahead,
+    prepared_first,
+)
 from anomaly_assets.live.slots import Slot, Slots, record_quarantine, reporting_entities
 from anomaly_assets.streams.windows import window_of
 
@@ -41,8 +47,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: How often it is looked whether a window is due.
-_TICK_SECONDS: Final = 0.25
 #: Entities restored at the same time.
 _RESTORES: Final = 2
 #: Every so many checks all remembered windows are looked at, not those alone that were never seen.
@@ -82,10 +86,7 @@ class StreamingPipeline:
         self._broadcast = Broadcast(self.options.most_unread)
         self._backlog = Backlog(self.options.most_explanations)
         self._restores = asyncio.Semaphore(_RESTORES)
-        self._woken = asyncio.Event()
-        #: Places of entities that may have a complete window.
-        self._ready: dict[str, Slot] = {}
-        self._unexplained = asyncio.Event()
+        self._rounds = Rounds(self._slots, self._clock, self.options.close_after)
         self._tasks: list[asyncio.Task[None]] = []
         self._checks = 0
         self._comparison = Comparison(deployment, self.counts, self._tell, self._restore)
@@ -148,6 +149,7 @@ class StreamingPipeline:
         if background:
             self._tasks = [
                 asyncio.create_task(self._close_forever()),
+                asyncio.create_task(self._prepare_forever()),
                 asyncio.create_task(self._check_forever()),
                 asyncio.create_task(self._explain_forever()),
             ]
@@ -274,9 +276,18 @@ class StreamingPipeline:
         """
         return await self._close(self._slots.all(), now or self._clock())
 
+    async def prepare(self) -> int:
+        """Compute windows ahead that are about to close by time; returns how many.
+
+        Their results wait, unless readings for them arrive after all, so that many entities'
+        windows can be told at the same moment.
+        """
+        return await compute_ahead(self._slots, self._clock, self.options, self._quarantine)
+
     async def _close(self, slots: list[Slot], moment: datetime) -> list[LiveResult]:
         told = []
-        for slot in slots:
+        turns = Turns()
+        for slot in prepared_first(slots):
             if slot.restoring is not None or (slot.retry_at and moment < slot.retry_at):
                 continue
             if slot.live is None:
@@ -287,10 +298,8 @@ class StreamingPipeline:
             except Exception as error:  # noqa: BLE001 - one entity's fault must not stop the others
                 await self._quarantine(slot, error)
                 continue
-            if made:
-                told += made
-                # First looks get their turn between the windows of two entities.
-                await asyncio.sleep(0)
+            told += made
+            await turns.give()
         return told
 
     async def check(self, *, everything: bool = False) -> list[Difference]:
@@ -342,8 +351,7 @@ class StreamingPipeline:
             slot.note_touch(now)
             return None
         if arrival is Arrival.PASSED:
-            self._ready[slot.entity_id] = slot
-            self._woken.set()
+            self._rounds.wake(slot)
         self.counts.first_looks += 1
         return live.first_look(index, at, value)
 
@@ -379,7 +387,6 @@ class StreamingPipeline:
             if outcome.evidence is not None:
                 what = Unexplained(entity, outcome.window, outcome.revision, outcome.evidence)
                 self.counts.explanations_dropped += self._backlog.put(what)
-                self._unexplained.set()
         return told
 
     def _restore(self, slot: Slot) -> None:
@@ -456,16 +463,14 @@ class StreamingPipeline:
         return True
 
     async def _close_forever(self) -> None:
-        ready: list[Slot] | None = None
         while True:
-            slots = self._slots.all() if ready is None else ready
+            slots = await self._rounds.upcoming()
             await self._survive(partial(self._close, slots, self._clock()))
-            ready = None
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), _TICK_SECONDS)
-                ready = [s for s in self._ready.values() if self._slots.get(s.entity_id) is s]
-            self._woken.clear()
-            self._ready.clear()
+
+    async def _prepare_forever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            await self._survive(self.prepare)
 
     async def _check_forever(self) -> None:
         while True:
@@ -475,13 +480,8 @@ class StreamingPipeline:
             await self._survive(partial(self.check, everything=everything))
 
     async def _explain_forever(self) -> None:
-        every = self.options.explain_every
         while True:
-            if every is None:
-                await self._unexplained.wait()
-                self._unexplained.clear()
-            else:
-                await asyncio.sleep(every.total_seconds())
+            await self._backlog.wait(self.options.explain_every)
             await self._survive(self.explain_waiting)
 
     async def _survive(self, step: Callable[[], Awaitable[object]]) -> None:

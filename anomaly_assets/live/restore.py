@@ -10,9 +10,11 @@ from anomaly_assets.detection.explanation.evidence import HISTORY_WINDOWS
 from anomaly_assets.detection.system import DetectionState
 from anomaly_assets.errors import StateError
 from anomaly_assets.live.entity_state import EntityState
+from anomaly_assets.live.models import RunningEpisode
 from anomaly_assets.live.results import ClosedBy
 from anomaly_assets.pipeline.advance import active_blocks
 from anomaly_assets.pipeline.deployment import Entity
+from anomaly_assets.pipeline.episodes import running_episode
 from anomaly_assets.pipeline.handover import Handover
 from anomaly_assets.pipeline.tiers import CrossStreamTier, GapTier, IndividualTier, read_block
 from anomaly_assets.state.store import SnapshotStore
@@ -99,13 +101,13 @@ def restore_entity(
             start,
             _last_report(connection, entity_id, start),
         )
-        _recall(connection, live, start)
+        _recall(connection, live, start, deployment)
         for block in active_blocks(connection, entity, start, stored_until):
             live.learn(read_block(connection, entity, block), ClosedBy.STORED)
         live.resume_at(stored_until, _last_report(connection, entity_id, stored_until))
         unstored = _from_journal(connection, live, now, deployment)
         _fill_buffer(connection, live, now, deployment)
-    live.keep_checkpoint()
+    live.forget()
     remembered = [outcome for outcome in unstored if outcome.window in live.outcomes]
     return RestoredEntity(live, remembered, refused, released=row.quarantined_reason is not None)
 
@@ -183,11 +185,15 @@ def _last_report(connection: Connection, entity_id: str, before: int) -> int | N
     return None if last is None else int(window_of(last).timestamp())
 
 
-def _recall(connection: Connection, live: EntityState, start: int) -> None:
+def _recall(connection: Connection, live: EntityState, start: int, deployment: Deployment) -> None:
     before = WindowRange(start - HISTORY_WINDOWS * WINDOW_SECONDS, start)
     stored = stored_ranges(connection, live.entity.entity_id, before)
+    block = None
     if stored and stored[-1].end == start:
-        live.remember(read_block(connection, live.entity, stored[-1]))
+        block = read_block(connection, live.entity, stored[-1])
+    threshold = deployment.settings.explanation_threshold
+    episode = running_episode(connection, live.entity, start, threshold)
+    live.recall(block, None if episode is None else RunningEpisode(*episode))
 
 
 def _from_journal(

@@ -89,6 +89,10 @@ class LiveResult:
         Whether some stream that reports may still have readings for it.
     revision
         0 for the first result of the window, one more for each that replaces it.
+    episode_start
+        Start of the episode that the window belongs to, UTC: of the run of anomalous windows with
+        at most a quarter of an hour between two of them, as Dagster joins them too. None where
+        `trigger` is.
     explanation
         Present when this is the message that brings it.
     """
@@ -107,6 +111,7 @@ class LiveResult:
     closed_by: ClosedBy
     provisional: bool
     revision: int = 0
+    episode_start: datetime | None = None
     explanation: Explanation | None = None
 
 

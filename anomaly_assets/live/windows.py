@@ -13,8 +13,9 @@ from anomaly_assets.streams.windows import WINDOW_SECONDS, IntArray, WindowRange
 
 @dataclass
 class _Window:
-    """Readings of one window, as they arrived; 20 bytes each."""
+    """Readings of one window: those in order, and what has arrived since, 20 bytes each."""
 
+    ordered: Readings = field(default_factory=Readings.empty)
     stream: array[int] = field(default_factory=lambda: array("i"))
     microseconds: array[int] = field(default_factory=lambda: array("q"))
     value: array[float] = field(default_factory=lambda: array("d"))
@@ -24,22 +25,32 @@ class _Window:
     #: Whether it has been reduced to the extremes of its streams.
     compact: bool = False
 
+    def __len__(self) -> int:
+        """Return the number of readings held."""
+        return len(self.ordered.stream) + len(self.stream)
+
     def readings(self) -> Readings:
         """Return them by stream and time; of several with one stream and time, the first."""
-        stream = np.array(self.stream, dtype=np.int64)
-        time = np.array(self.microseconds, dtype=np.int64)
-        value = np.array(self.value, dtype=np.float64)
+        if self.stream:
+            self.hold(self.ordered.joined(self._arrived()))
+        return self.ordered
+
+    def hold(self, readings: Readings) -> None:
+        """Hold exactly these, in the order in which they arrived."""
+        stream, time, value = readings.stream, readings.microseconds, readings.value
         order = np.lexsort((time, stream))
         stream, time, value = stream[order], time[order], value[order]
         first = np.ones(len(order), dtype=np.bool_)
         first[1:] = (stream[1:] != stream[:-1]) | (time[1:] != time[:-1])
-        return Readings(stream[first], time[first], value[first])
+        self.ordered = Readings(stream[first], time[first], value[first])
+        self.stream, self.microseconds, self.value = array("i"), array("q"), array("d")
 
-    def hold(self, readings: Readings) -> None:
-        """Hold exactly these."""
-        self.stream = array("i", readings.stream.tolist())
-        self.microseconds = array("q", readings.microseconds.tolist())
-        self.value = array("d", readings.value.tolist())
+    def _arrived(self) -> Readings:
+        return Readings(
+            np.array(self.stream, dtype=np.int64),
+            np.array(self.microseconds, dtype=np.int64),
+            np.array(self.value, dtype=np.float64),
+        )
 
 
 class ReadingBuffer:
@@ -64,7 +75,7 @@ class ReadingBuffer:
 
     def __len__(self) -> int:
         """Return the number of readings held."""
-        return sum(len(window.stream) for window in self._windows.values())
+        return sum(map(len, self._windows.values()))
 
     def add(self, stream: int, microseconds: int, value: float) -> None:
         """Take a reading in."""
@@ -75,9 +86,8 @@ class ReadingBuffer:
         window.stream.append(stream)
         window.microseconds.append(microseconds)
         window.value.append(value)
-        if len(window.stream) > self._most:
+        if len(window) > self._most:
             distinct = window.readings()
-            window.hold(distinct)
             # Half of the room must be left, or every further reading would sort them all.
             if len(distinct.stream) > self._most // 2:
                 window.overflowed = True

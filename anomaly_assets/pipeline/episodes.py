@@ -118,6 +118,27 @@ class Surroundings:
         return cls(span, before.since(start), after, max(until, windows.end))
 
 
+def running_episode(
+    connection: Connection, entity: Entity, at: int, threshold: float
+) -> tuple[int, int] | None:
+    """Return the stored episode that an anomalous window starting at `at` would belong to.
+
+    Returns
+    -------
+    tuple or None
+        Starts of its first and of its last anomalous window, epoch seconds; None without one.
+    """
+    reach = _APART
+    while True:
+        stored = Anomalous.stored(connection, entity, WindowRange(at - reach, at), threshold)
+        first = _first_of_run(stored.starts, at)
+        if first is None:
+            return None
+        if first - (at - reach) >= _APART:
+            return first, int(stored.starts[-1])
+        reach *= _FACTOR
+
+
 def _first_of_run(starts: IntArray, begin: int) -> int | None:
     """Return the first of the anomalous windows that are joined with what begins at `begin`."""
     first = None

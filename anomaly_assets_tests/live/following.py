@@ -82,6 +82,7 @@ class Following:
     clock: Clock = field(default_factory=lambda: Clock(START))
     told: list[LiveResult] = field(default_factory=list)
     looks: list[FirstLook] = field(default_factory=list)
+    prepared: int = 0
     pipeline: StreamingPipeline = field(init=False)
 
     def deployment(self) -> Deployment:
@@ -117,6 +118,7 @@ class Following:
     async def tick(self) -> None:
         """Do what is due now."""
         await self.pipeline.settled()
+        self.prepared += await self.pipeline.prepare()
         self.told += await self.pipeline.close_due()
         await self.pipeline.settled()
 

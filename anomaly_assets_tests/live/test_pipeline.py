@@ -174,6 +174,92 @@ def test_late_duplicate_and_unordered_readings_end_at_the_same_rows(following: F
     run_async(work())
 
 
+def test_windows_computed_ahead_are_those_that_are_stored(following: Following) -> None:
+    """Readings may still arrive for them: some results wait, some are computed once more."""
+    following.options = PipelineOptions(
+        close_after=timedelta(seconds=150), prepare_before=timedelta(seconds=150)
+    )
+
+    async def work() -> None:
+        sent = shuffled(people_sending(["ann", "bob"], TWO_HOURS))
+        await following.start()
+        await following.send(sent)
+        assert following.prepared > len(newest(following.told)) / 2
+        await following.wait(TWO_HOURS.end_time + 60 * MINUTES)
+        following.run(TWO_HOURS)
+        assert await following.pipeline.check() == []
+        assert following.pipeline.counts.verified >= 2 * len(FIRST_HOUR)
+        assert following.pipeline.differences == following.pipeline.counts.outdated == 0
+        await following.pipeline.stop()
+
+    run_async(work())
+
+
+def test_nothing_of_a_window_computed_ahead_shows_before_it_closes(following: Following) -> None:
+    """First looks are as they would be; then the result is told at once, and is stored later."""
+
+    async def work() -> None:
+        sent = people_sending(["ann"], FIRST_HOUR)
+        start = FIRST_HOUR.start_time
+        await following.start()
+        await following.send([r for r in sent if r.sent_at < start + HALF])
+        told = len(following.told)
+        following.clock.now = start + HALF + timedelta(seconds=4)
+        assert await following.pipeline.prepare() == 1
+        assert await following.pipeline.prepare() == 0
+        latest = following.pipeline.latest("ann")
+        assert latest is not None
+        assert latest.window_end < start + HALF
+        last = next(r for r in reversed(sent) if r.sent_at < start + HALF)
+        at = start + HALF - timedelta(microseconds=7)
+        late = replace(last, at=at, sent_at=following.clock.now)
+        append(following.database, [late])
+        look = await following.pipeline.process_stream("ann", late.stream_id, at, late.value)
+        assert look is not None
+        # Outdated by that reading, it is computed once more.
+        assert await following.pipeline.prepare() == 1
+        following.clock.now += timedelta(seconds=1)
+        await following.tick()
+        (result,) = following.told[told:]
+        assert result.closed_by is ClosedBy.TIME
+        await following.send([r for r in sent if r.sent_at >= start + HALF])
+        await following.wait(FIRST_HOUR.end_time + 11 * MINUTES)
+        following.told = [r for r in following.told if r.window_start < FIRST_HOUR.end_time]
+        following.run(FIRST_HOUR)
+        assert_as_stored(following, FIRST_HOUR, ("ann",))
+        await following.pipeline.stop()
+
+    run_async(work())
+
+
+def test_windows_name_the_episode_that_dagster_finds(following: Following) -> None:
+    """Before and after a restart, each anomalous window is told with its episode's start."""
+
+    async def work() -> None:
+        sent = people_sending(["ann"], TWO_HOURS, faults=[SPIKE])
+        cut = SPIKE.start + 6 * MINUTES
+        await following.start()
+        await following.send([r for r in sent if r.sent_at < cut])
+        until = int(SPIKE.start.timestamp()) + WINDOW_SECONDS
+        following.run(WindowRange(FIRST_HOUR.start, until))
+        await following.pipeline.stop()
+        await following.start()
+        await following.send([r for r in sent if r.sent_at >= cut])
+        await following.wait(TWO_HOURS.end_time + 11 * MINUTES)
+        following.told = [r for r in following.told if r.window_start < TWO_HOURS.end_time]
+        following.run(TWO_HOURS)
+        rows = query(following.database, "SELECT timestamp, episode_end FROM causal_explanations")
+        said = newest(following.told).values()
+        assert all((r.episode_start is None) == (r.trigger is None) for r in said)
+        found = {(r.episode_start, r.window_start) for r in said if r.episode_start is not None}
+        assert {start for start, _ in found} == {start for start, _ in rows}
+        ends = dict(rows)
+        assert all(start <= window < ends[start] for start, window in found)
+        await following.pipeline.stop()
+
+    run_async(work())
+
+
 def test_every_word_reaches_subscribers(following: Following) -> None:
     """A subscriber's last message of each window is what is stored, however late readings were."""
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from anomaly_assets.detection.explanation.record import anomaly_id
 from anomaly_assets.detection.results import EnsembleResults
 from anomaly_assets.evaluation.simulator.simulation import DEFAULT_START
+from anomaly_assets.pipeline.episodes import running_episode
 from anomaly_assets.pipeline.explain import explain_window, explain_windows
 from anomaly_assets.storage import results
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WindowRange
@@ -67,6 +68,14 @@ class Story:
     def told(self) -> list[tuple[Any, ...]]:
         """Return every stored explanation, to the last bit."""
         return query(self._database, ROWS)
+
+    def running(self, at: int) -> tuple[int, int] | None:
+        """Return the episode that an anomalous window at a time would belong to."""
+        deployment = deployment_of(self._database, self._home)
+        (entity,) = deployment.entities()
+        threshold = deployment.settings.explanation_threshold
+        with self._database.connect() as connection:
+            return running_episode(connection, entity, at, threshold)
 
     def told_at_once(self, scores: Sequence[float]) -> list[tuple[Any, ...]]:
         """Return what one range over everything leaves."""
@@ -194,3 +203,23 @@ def test_a_window_of_an_episode_is_explained_by_itself_on_demand(
     assert (explanation.episode_start, explanation.episode_end) == (at.start, at.end)
     assert (explanation.windows, explanation.ongoing) == (1, False)
     assert story.told() == expected
+
+
+def test_an_episode_that_is_running_is_found_whole(story: Story) -> None:
+    """From its first window, however long ago, while no more than three quiet ones followed."""
+    anomalous = {4, 6, *range(10, 30, 2), 33}
+    story.told_at_once([0.9 if number in anomalous else QUIET for number in range(N)])
+    starts = WINDOWS.starts().tolist()
+    assert story.running(starts[4]) is None
+    assert story.running(starts[6]) == (starts[4], starts[4])
+    assert story.running(starts[32]) == (starts[4], starts[28])
+    assert story.running(starts[33]) is None
+    assert story.running(starts[35]) == (starts[33], starts[33])
+
+
+def test_an_episode_that_is_over_is_not_running(story: Story) -> None:
+    """After a quarter of an hour without an anomalous window another one begins."""
+    story.told_at_once([0.9 if number in {4, 5} else QUIET for number in range(N)])
+    starts = WINDOWS.starts().tolist()
+    assert story.running(starts[9]) == (starts[4], starts[5])
+    assert story.running(starts[10]) is None

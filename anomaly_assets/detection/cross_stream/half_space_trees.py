@@ -12,7 +12,7 @@ Tan, S. C., Ting, K. M. and Liu, T. F. (2011). Fast anomaly detection for stream
 
 from __future__ import annotations
 
-import math
+import copy
 import random
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
@@ -21,10 +21,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from river import base
 
-from anomaly_assets.detection.compiled import compiled
+from anomaly_assets.detection.cross_stream.tree_walks import MassArray, add, walk, weigh
 from anomaly_assets.errors import InputError, StateError
 from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 
@@ -32,7 +31,6 @@ from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray
 PADDING = 0.15
 #: A node with less than this share of the reference window ends a path (the paper's value).
 SIZE_LIMIT = 0.1
-MassArray = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -128,6 +126,12 @@ def planned_splits(plan: ForestPlan) -> Splits:
     return Splits(np.array(plan.features, dtype=np.int64)[local.feature], local.threshold / widths)
 
 
+@lru_cache(maxsize=16)
+def _planned_trees(plans: tuple[ForestPlan, ...], window_sizes: tuple[int, ...]) -> TreeArrays:
+    """Return the trees of plans, to be copied: their splits take a megabyte at 36 streams."""
+    return TreeArrays([planned_splits(plan) for plan in plans], window_sizes)
+
+
 class TreeArrays:
     """Splits and masses of one or several forests, walked together.
 
@@ -152,11 +156,8 @@ class TreeArrays:
             raise InputError(msg)
         self.window_sizes = tuple(window_sizes)
         self.n_detectors = len(splits)
-        self.counter = np.zeros(self.n_detectors, dtype=np.int64)
-        self.pivots = np.zeros(self.n_detectors, dtype=np.int64)
         self._set_up(splits, heights)
-        self.l_mass: MassArray = np.zeros(self._n_nodes, dtype=np.int32)
-        self.r_mass: MassArray = np.zeros(self._n_nodes, dtype=np.int32)
+        self.forget()
 
     def _set_up(self, splits: Sequence[Splits], heights: list[int]) -> None:
         """Lay the trees out one after the other."""
@@ -181,15 +182,30 @@ class TreeArrays:
             self._node_slices.append(slice(start, stop))
             start = stop
         self._feature, self._threshold, self._left = feature, threshold, left
+        for constant in (feature, threshold, left):
+            constant.setflags(write=False)
         self._n_trees = np.array(n_trees, dtype=np.int64)
         self._roots = np.concatenate(roots)
         self._height_of_tree = np.repeat(np.array(heights, dtype=np.int64), self._n_trees)
         self._detector_of_tree = np.repeat(np.arange(self.n_detectors), self._n_trees)
-        self._path = np.zeros((self._roots.size, max(heights) + 1), dtype=np.int64)
         self._everybody = np.ones(self.n_detectors, dtype=bool)
         self._most = np.array(
             [n * (2 ** (h + 1) - 1) for n, h in zip(n_trees, heights, strict=True)], dtype=np.int64
         )
+
+    def untaught(self) -> TreeArrays:
+        """Return the same trees without anything learnt; they share their splits."""
+        trees = copy.copy(self)
+        trees.forget()
+        return trees
+
+    def forget(self) -> None:
+        """Begin anew with masses and counters of its own."""
+        self.counter = np.zeros(self.n_detectors, dtype=np.int64)
+        self.pivots = np.zeros(self.n_detectors, dtype=np.int64)
+        self.l_mass: MassArray = np.zeros(self._n_nodes, dtype=np.int32)
+        self.r_mass: MassArray = np.zeros(self._n_nodes, dtype=np.int32)
+        self._path = np.zeros((self._roots.size, max(self._heights) + 1), dtype=np.int64)
         self._turned()
 
     def _turned(self) -> None:
@@ -218,7 +234,7 @@ class TreeArrays:
             Nodes on the path, shape ``(n_trees, height + 1)``; valid until the next walk.
         """
         trees = (self._roots, self._height_of_tree, self._feature, self._threshold, self._left)
-        _walk(x, *trees, self.l_mass, self._path)
+        walk(x, *trees, self.l_mass, self._path)
         return self._path
 
     def score(self, path: IntArray) -> FloatArray:
@@ -227,7 +243,7 @@ class TreeArrays:
         NaN for a detector that has no reference window yet.
         """
         total = np.zeros(self.n_detectors)
-        _weigh(path, self._height_of_tree, self._detector_of_tree, self._limit, self.r_mass, total)
+        weigh(path, self._height_of_tree, self._detector_of_tree, self._limit, self.r_mass, total)
         return np.asarray(1.0 - total / self._largest_total)
 
     def learn(self, path: IntArray, active: BoolArray | None = None) -> None:
@@ -241,7 +257,7 @@ class TreeArrays:
             Which detectors learn, shape ``(n_detectors,)``; all of them when None.
         """
         learning = self._everybody if active is None else active
-        _add(path, self._height_of_tree, self._detector_of_tree, learning, self.l_mass)
+        add(path, self._height_of_tree, self._detector_of_tree, learning, self.l_mass)
         self.counter += learning
         full = self.counter == self._target
         if full.any():
@@ -295,66 +311,6 @@ class TreeArrays:
         self._turned()
 
 
-@compiled
-def _walk(
-    x: FloatArray,
-    roots: IntArray,
-    heights: IntArray,
-    feature: IntArray,
-    threshold: FloatArray,
-    left: IntArray,
-    mass: MassArray,
-    path: IntArray,
-) -> None:
-    """Write the nodes that `x` passes in each tree into the tree's row of `path`."""
-    for tree in range(roots.size):
-        node = roots[tree]
-        path[tree, 0] = node
-        for level in range(heights[tree]):
-            value = x[feature[node]]
-            child = left[node]
-            right = value >= threshold[node]
-            if math.isnan(value):
-                right = mass[child] < mass[child + 1]
-            node = child + 1 if right else child
-            path[tree, level + 1] = node
-
-
-@compiled
-def _weigh(
-    path: IntArray,
-    heights: IntArray,
-    detectors: IntArray,
-    limit: FloatArray,
-    mass: MassArray,
-    total: FloatArray,
-) -> None:
-    """Add to `total` the masses on the paths of each detector's trees, doubled at every level."""
-    for tree in range(heights.size):
-        detector = detectors[tree]
-        least = limit[detector]
-        # All of these are whole numbers, so that the order of summation does not matter.
-        weight, weighed = 1, 0
-        for level in range(heights[tree] + 1):
-            held = mass[path[tree, level]]
-            weighed += weight * held
-            if held < least:
-                break
-            weight *= 2
-        total[detector] += weighed
-
-
-@compiled
-def _add(
-    path: IntArray, heights: IntArray, detectors: IntArray, learning: BoolArray, mass: MassArray
-) -> None:
-    """Count a visit of every node on the paths of the detectors that learn."""
-    for tree in range(heights.size):
-        if learning[detectors[tree]]:
-            for level in range(heights[tree] + 1):
-                mass[path[tree, level]] += 1
-
-
 class ForestBundle:
     """Several half-space forests over one feature vector: one walk to score and learn them all.
 
@@ -370,7 +326,7 @@ class ForestBundle:
         self, plans: Sequence[ForestPlan], window_sizes: Sequence[int] = (25, 50, 100, 250)
     ) -> None:
         self.plans = tuple(plans)
-        self._trees = TreeArrays([planned_splits(plan) for plan in self.plans], window_sizes)
+        self._trees = _planned_trees(self.plans, tuple(window_sizes)).untaught()
 
     def score_and_learn(self, x: FloatArray, active: BoolArray) -> FloatArray:
         """Score a feature vector with every detector, then learn it.
@@ -407,8 +363,7 @@ class ForestBundle:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Draw the splits again and restore the masses."""
         self.plans = state["plans"]
-        splits = [planned_splits(plan) for plan in self.plans]
-        self._trees = TreeArrays(splits, state["window_sizes"])
+        self._trees = _planned_trees(self.plans, tuple(state["window_sizes"])).untaught()
         self._trees.restore(state["counter"], state["pivots"], state["masses"])
 
 
