@@ -7,7 +7,6 @@ import logging
 from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,8 @@ import psycopg
 
 from anomaly_assets.detection.explanation.evidence import HISTORY_WINDOWS
 from anomaly_assets.detection.explanation.explain import Explainer, Mode
+from anomaly_assets.pipeline.exemplars import LabelledExplainers
+from anomaly_assets.pipeline.explain import with_arrivals
 from anomaly_assets.pipeline.minutes import read_minutes
 from anomaly_assets.pipeline.network import read_span
 from anomaly_assets.storage.networks import read_network
@@ -102,19 +103,23 @@ def explain(deployment: Deployment, what: Unexplained) -> Explanation:
     """
     mode = Mode(deployment.settings.explanation_mode)
     evidence = what.evidence
+    explainer = Explainer(what.entity.catalogue, mode=mode)
     try:
         with deployment.database.connect() as connection, connection.transaction():
             connection.execute("SET TRANSACTION READ ONLY")
             evidence = _with_minutes(connection, what.entity, evidence)
+            evidence = with_arrivals(connection, what.entity, evidence)
             if mode is Mode.THOROUGH:
                 evidence = _with_causality(connection, what.entity, evidence)
+            labelled = LabelledExplainers(connection, what.entity, evidence.window_start, mode)
+            explainer = labelled.before(evidence.window_start)
     except psycopg.OperationalError as error:
         logger.warning(
-            "entity %r: explained without timeline and network, the database is away: %s",
+            "entity %r: explained without timeline, network and labels, the database is away: %s",
             what.entity.entity_id,
             error,
         )
-    return _explainer(_Key(what.entity.catalogue.digest, mode, what.entity)).explain(evidence)
+    return explainer.explain(evidence)
 
 
 def _with_minutes(
@@ -141,22 +146,3 @@ def _with_newest(values: FloatArray, evidence: WindowEvidence) -> FloatArray:
     newest = np.concatenate([history, evidence.values[np.newaxis]])[-len(values) :]
     values[len(values) - len(newest) :] = newest
     return values
-
-
-class _Key:
-    """A catalogue and a mode, equal when both are, that brings the entity with it."""
-
-    def __init__(self, digest: str, mode: Mode, entity: Entity) -> None:
-        self._of = (digest, mode)
-        self.mode, self.catalogue = mode, entity.catalogue
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._of == other._of
-
-    def __hash__(self) -> int:
-        return hash(self._of)
-
-
-@lru_cache(maxsize=16)
-def _explainer(key: _Key) -> Explainer:
-    return Explainer(key.catalogue, mode=key.mode)

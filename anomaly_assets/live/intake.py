@@ -64,13 +64,15 @@ class Intake:
 
     Notes
     -----
-    `on_batch`, where it is set, is told how many seconds each batch took.
+    `on_batch`, where it is set, is told how many seconds each batch took. While `scoring` is
+    false the pipeline is told of nothing; it reads the journal when it starts.
     """
 
     def __init__(self, writer: JournalWriter, pipeline: Pipeline | None = None) -> None:
         self.writer = writer
         self.pipeline = pipeline
         self.pipeline_failures = 0
+        self.scoring = pipeline is not None
         self.on_batch: Callable[[float], None] | None = None
         self._under_way: set[asyncio.Task[Taken]] = set()
 
@@ -116,7 +118,9 @@ class Intake:
     async def _take(self, rows: Sequence[Row], source: str, first_row: int) -> Taken:
         started = time.monotonic()
         appended = await self.writer.append_rows(rows, source=source, first_row=first_row)
-        looks = () if self.pipeline is None else await self._look(self.pipeline, appended)
+        looks: Sequence[Any] = ()
+        if self.pipeline is not None and self.scoring:
+            looks = await self._look(self.pipeline, appended)
         if self.on_batch is not None:
             self.on_batch(time.monotonic() - started)
         return Taken(appended.results, looks)

@@ -72,6 +72,9 @@ def document(result: LiveResult) -> dict[str, Any]:
         "confidence": known(result.confidence),
         "is_anomaly": result.is_anomaly,
         "trigger": result.trigger,
+        "episode_start": (
+            None if result.episode_start is None else result.episode_start.isoformat()
+        ),
         "streams": {
             name: {
                 "value": known(one.value),

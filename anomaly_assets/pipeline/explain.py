@@ -120,7 +120,7 @@ def _of_episode(
         block = _Evidence(connection, entity, window)
     row = (start - block.windows.start) // WINDOW_SECONDS
     (found,) = block.of_rows(np.array([row]), {row: closed.code})
-    found = replace(_with_arrivals(connection, entity, found), episode=closed.episode)
+    found = replace(with_arrivals(connection, entity, found), episode=closed.episode)
     return _with_causality(connection, entity, found) if mode is Mode.THOROUGH else found
 
 
@@ -144,7 +144,7 @@ def explain_window(
             )
             raise AnomalyAssetsError(msg)
         found = window_evidence(connection, entity, windows.start)
-        found = _with_arrivals(connection, entity, found)
+        found = with_arrivals(connection, entity, found)
         if mode is Mode.THOROUGH:
             hours = deployment.settings.network_hours
             found = _with_causality(connection, entity, found, fit_hours=hours)
@@ -163,7 +163,7 @@ def window_evidence(connection: Connection, entity: Entity, start: int) -> Windo
     return found
 
 
-def _with_arrivals(connection: Connection, entity: Entity, found: WindowEvidence) -> WindowEvidence:
+def with_arrivals(connection: Connection, entity: Entity, found: WindowEvidence) -> WindowEvidence:
     """Add when readings came, up to the end of the window."""
     arrivals = read_arrivals(connection, entity.entity_id, found.window_end, entity.catalogue)
     return replace(found, arrivals=arrivals)

@@ -145,11 +145,12 @@ class Running:
         return self._request("GET", path, None)
 
     def live_answers(self) -> bool:
-        """Whether the live API can take readings."""
+        """Whether the live API takes readings and scores them."""
         try:
-            return self._request("GET", "/v1/health", None, self.live_port)[0] == http.HTTPStatus.OK
+            status, body = self._request("GET", "/v1/health", None, self.live_port)
         except OSError:
             return False
+        return status == http.HTTPStatus.OK and json.loads(body)["pipeline"] == "running"
 
     def graphql(self, query: str, **variables: object) -> dict[str, Any]:
         """Return the data that a GraphQL query answers with."""

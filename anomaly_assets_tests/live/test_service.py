@@ -6,6 +6,7 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -158,11 +159,11 @@ def test_an_anomaly_reaches_everybody(
             deployment = with_settings(
                 deployment,
                 redis_url=SecretStr(redis.url),
+                webhook_networks=(IPv4Network("127.0.0.0/8"),),
                 alert_urls=(SecretStr(people.url("json")),),
             )
             async with served(deployment) as (service, url), client_of(deployment, url) as client:
-                assert service.pipeline is not None
-                await service.pipeline.settled()
+                await service.context.scoring.wait()
                 answer = await client.post(URL, json=strange("ann", end))
                 assert answer.status_code == 202, answer.text
                 assert answer.json()["accepted"] == 15 * len(STRANGE)
@@ -198,7 +199,7 @@ def test_every_source_reaches_journal_and_pipeline(
         async with served(deployment) as (service, url), client_of(deployment, url) as client:
             pipeline = service.pipeline
             assert pipeline is not None
-            await pipeline.settled()
+            await service.context.scoring.wait()
             await until(lambda: all(p.source.connected for p in service.context.pumps), "connected")
             await client.post(URL, json=[document(one) for one in parts[0]])
             await publish(broker, [_message(one) for one in parts[1]])

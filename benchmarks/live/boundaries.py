@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -60,8 +59,6 @@ class Boundaries:
         From the moment a window was due to the moment its result was told.
     explained
         From a result to its explanation.
-    looks
-        From handing a reading over, durably, to its first look.
     growth_mb
         Growth of the process's memory after the first windows.
     """
@@ -69,7 +66,6 @@ class Boundaries:
     told: list[float] = field(default_factory=list)
     explained: list[float] = field(default_factory=list)
     growth_mb: float = 0.0
-    early: int = 0
 
 
 async def an_hour(deployment: Deployment, frame: pd.DataFrame, windows: WindowRange) -> Boundaries:
@@ -113,23 +109,15 @@ async def _one_boundary(
 
 async def _listen(pipeline: StreamingPipeline, clock: Clock, found: Boundaries) -> None:
     at: dict[tuple[str, datetime], float] = {}
-    async with aclosing(_results(pipeline)) as results:
-        async for result in results:
-            which = (result.entity_id, result.window_start)
-            if result.explanation is not None:
-                found.explained.append(1e3 * (time.monotonic() - at[which]))
-            elif result.revision == 0:
-                at[which] = time.monotonic()
-                if result.closed_by is ClosedBy.TIME:
-                    due = result.window_end + pipeline.options.close_after
-                    found.told.append(1e3 * (clock() - due).total_seconds())
-                else:
-                    found.early += 1
-
-
-async def _results(pipeline: StreamingPipeline):  # noqa: ANN202
     async for result in pipeline.subscribe():
-        yield result
+        which = (result.entity_id, result.window_start)
+        if result.explanation is not None:
+            found.explained.append(1e3 * (time.monotonic() - at[which]))
+        elif result.revision == 0:
+            at[which] = time.monotonic()
+            if result.closed_by is ClosedBy.TIME:
+                due = result.window_end + pipeline.options.close_after
+                found.told.append(1e3 * (clock() - due).total_seconds())
 
 
 def resident_mb() -> float:

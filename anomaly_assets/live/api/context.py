@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final
@@ -44,6 +45,8 @@ class Context:
         Latest scores, shared with other processes.
     pumps
         Where readings come from besides requests.
+    scoring
+        Set when the pipeline has restored every entity that reports.
     """
 
     deployment: Deployment
@@ -54,6 +57,7 @@ class Context:
     cache: ScoreCache = field(default_factory=lambda: ScoreCache(None))
     listeners: int = 0
     pumps: Sequence[Pump] = ()
+    scoring: asyncio.Event = field(default_factory=asyncio.Event)
     telling: Telling = field(init=False)
     memory: Budget = field(init=False)
     probe: DatabaseProbe = field(init=False)

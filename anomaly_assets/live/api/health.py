@@ -8,7 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 from prometheus_client import generate_latest
 
-from anomaly_assets.live.api.context import ContextOf
+from anomaly_assets.live.api.context import Context, ContextOf
 from anomaly_assets.live.api.models import HealthModel
 
 router = APIRouter(tags=["operation"])
@@ -43,12 +43,18 @@ async def ready(context: ContextOf, response: Response) -> HealthModel:
         status="ready" if reachable and running else "not ready",
         database="reachable" if reachable else "away",
         writer="running" if running else "stopped",
-        pipeline="off" if context.intake.pipeline is None else "running",
+        pipeline=_pipeline(context),
         sources={
             pump.source.name: "connected" if pump.source.connected else "away"
             for pump in context.pumps
         },
     )
+
+
+def _pipeline(context: Context) -> str:
+    if context.intake.pipeline is None:
+        return "off"
+    return "running" if context.scoring.is_set() else "starting"
 
 
 @router.get(

@@ -148,7 +148,9 @@ class HealthModel(BaseModel):
     status: str
     database: str | None = None
     writer: str | None = None
-    pipeline: str | None = Field(None, description="running, or off where nothing is scored")
+    pipeline: str | None = Field(
+        None, description="starting, running, or off"
+    )
     sources: dict[str, str] = Field(
         default_factory=dict, description="connected or away, by source beside this API"
     )
