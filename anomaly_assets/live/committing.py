@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ from anomaly_assets.live.readings import (
 from anomaly_assets.storage import bulk
 from anomaly_assets.storage.entities import ensure_entity
 from anomaly_assets.storage.identifiers import RejectionReason
-from anomaly_assets.storage.journal import append_readings
+from anomaly_assets.storage.journal import append_of_many
 from anomaly_assets.storage.rejections import record_rejections
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from anomaly_assets.pipeline.deployment import Deployment
     from anomaly_assets.storage.database import Connection
+    from anomaly_assets.streams.catalogue import Catalogue
     from anomaly_assets.streams.windows import BoolArray
 
 logger = logging.getLogger(__name__)
@@ -67,9 +68,10 @@ _CONNECTION = {
 _AWAY_SECONDS = 0.5
 _FULL_SECONDS = 30.0
 _OURS = sql.SQL(
-    "SELECT r.event_time AS at, n.code::int4 AS code FROM readings AS r "
+    "SELECT e.place::int4 AS place, r.event_time AS at, n.code::int4 AS code FROM readings AS r "
+    "JOIN unnest(%(entities)s::text[]) WITH ORDINALITY AS e (name, place) ON e.name = r.entity_id "
     "JOIN unnest(%(names)s::text[]) WITH ORDINALITY AS n (name, code) ON n.name = r.stream_id "
-    "WHERE r.entity_id = %(entity_id)s AND r.event_time = ANY(%(times)s) "
+    "WHERE r.entity_id = ANY(%(entities)s) AND r.event_time = ANY(%(times)b) "
     "AND r.received_at = %(received_at)s"
 )
 
@@ -133,6 +135,8 @@ class Committer:
         self._deployment = deployment
         self._catalogues = Catalogues(deployment)
         self._connection: Connection | None = None
+        #: Months whose partitions are known to be there.
+        self._months: set[datetime] = set()
         self._away_until = 0.0
         self._last_received = datetime.now(tz=UTC)
 
@@ -189,6 +193,7 @@ class Committer:
             raise
         except Exception as error:
             self._catalogues.forget()
+            self._months.clear()
             if len(parts) == 1:
                 raise _busy(error) from error
             logger.warning("%d entities are stored one by one now: %s", len(parts), error)
@@ -264,80 +269,101 @@ class Committer:
         source: str,
         received_at: datetime,
     ) -> Committed:
-        checked = {name: self._check(connection, rows, parts[name], name) for name in sorted(parts)}
         done = Committed()
         rejected: list[Rejected] = []
-        with connection.transaction():
-            for name, verdict in checked.items():
+        verdicts = self._checked(connection, rows, parts)
+        # One statement is a transaction by itself, at a third of the waiting.
+        alone = len(verdicts) == 1 and not verdicts[0].rejected
+        with nullcontext() if alone else connection.transaction():
+            for verdict in verdicts:
                 done.results.update(verdict.results)
                 rejected += verdict.rejected
                 done.refused.update(_telling(verdict.rejected))
                 if verdict.passed is not None:
-                    new = self._append(connection, name, verdict.passed, source, received_at)
-                    _note(done, name, verdict.passed, new)
+                    new = self._append(connection, verdict.passed, source, received_at)
+                    _note(done, verdict.passed, new)
             _record(connection, rejected, spans, source)
         return done
 
-    def _check(
-        self, connection: Connection, rows: Sequence[Row], positions: list[int], entity_id: str
-    ) -> CheckedRows:
-        try:
-            catalogue = (
-                self._catalogues.of(connection, entity_id)
-                if entity_id
-                else self._catalogues.default()
-            )
-        except CatalogueError as error:
-            logger.warning("readings of entity %r are refused: %s", entity_id, error)
-            return unavailable(positions, error)
+    def _checked(
+        self, connection: Connection, rows: Sequence[Row], parts: Mapping[str, list[int]]
+    ) -> list[CheckedRows]:
+        """Check rows, those of entities with one catalogue together."""
+        verdicts: list[CheckedRows] = []
+        groups: dict[str, tuple[Catalogue, dict[int, str]]] = {}
+        for name in sorted(parts):
+            try:
+                catalogue = (
+                    self._catalogues.of(connection, name) if name else self._catalogues.default()
+                )
+            except CatalogueError as error:
+                logger.warning("readings of entity %r are refused: %s", name, error)
+                verdicts.append(unavailable(parts[name], error))
+                continue
+            _, names = groups.setdefault(catalogue.digest, (catalogue, {}))
+            names.update(dict.fromkeys(parts[name], name))
         tolerance = self._deployment.settings.future_tolerance
-        return check_rows(rows, positions, entity_id, catalogue, future_tolerance=tolerance)
+        for catalogue, names in groups.values():
+            positions = sorted(names)
+            whose = [names[position] for position in positions]
+            verdicts.append(
+                check_rows(rows, positions, whose, catalogue, future_tolerance=tolerance)
+            )
+        return verdicts
 
     def _append(
-        self,
-        connection: Connection,
-        entity_id: str,
-        passed: Passed,
-        source: str,
-        received_at: datetime,
+        self, connection: Connection, passed: Passed, source: str, received_at: datetime
     ) -> BoolArray:
-        """Append one entity's readings, and return which of them are new."""
+        """Append readings of entities with one catalogue, and return which of them are new."""
         readings = passed.readings
-        if not self._catalogues.knows(entity_id):
-            ensure_entity(connection, entity_id)
-        report = append_readings(
+        for name in passed.entities:
+            if not self._catalogues.knows(name):
+                ensure_entity(connection, name)
+        report = append_of_many(
             connection,
-            entity_id,
+            passed.entities,
+            passed.entity,
             readings,
             passed.catalogue,
             source=source,
             late_horizon=self._deployment.settings.late_horizon,
             received_at=received_at,
+            months=self._months,
         )
         if not report.duplicate:
             return np.ones(len(readings.stream), dtype=np.bool_)
-        times = [passed.at(position) for position in range(len(readings.stream))]
         ours = bulk.fetch_columns(
             connection,
             _OURS,
             {
                 "names": list(passed.catalogue.stream_ids),
-                "entity_id": entity_id,
-                "times": times,
+                "entities": list(passed.entities),
+                "times": bulk.TimestampArray(np.unique(readings.microseconds)),
                 "received_at": received_at,
             },
-            {"at": "time", "code": "i4"},
+            {"place": "i4", "at": "time", "code": "i4"},
         )
-        new = set(zip((ours["code"] - 1).tolist(), ours["at"].tolist(), strict=True))
-        mine = zip(readings.stream.tolist(), readings.microseconds.tolist(), strict=True)
+        stored = zip(
+            (ours["place"] - 1).tolist(),
+            (ours["code"] - 1).tolist(),
+            ours["at"].tolist(),
+            strict=True,
+        )
+        new = set(stored)
+        mine = zip(
+            passed.entity.tolist(),
+            readings.stream.tolist(),
+            readings.microseconds.tolist(),
+            strict=True,
+        )
         return np.array([one in new for one in mine], dtype=np.bool_)
 
 
-def _note(done: Committed, entity_id: str, passed: Passed, new: BoolArray) -> None:
+def _note(done: Committed, passed: Passed, new: BoolArray) -> None:
     for position, (row, is_new) in enumerate(zip(passed.rows.tolist(), new.tolist(), strict=True)):
         if is_new:
             done.results[row] = ACCEPTED
-            done.fresh[row] = passed.live(entity_id, position)
+            done.fresh[row] = passed.live(position)
         else:
             done.results[row] = DUPLICATE
 

@@ -147,10 +147,14 @@ class EntityState:
         if self._ahead is not None and window < self._ahead.end:
             self._ahead = None
 
+    def follow(self, stream: int, at: datetime, value: float) -> float:
+        """Add a reading to what its open window has come to, which is returned."""
+        return self._running.add(int(window_of(at).timestamp()), stream, value)
+
     def first_look(self, stream: int, at: datetime, value: float) -> FirstLook:
         """Score a reading of an open window; see :mod:`anomaly_assets.live.first_look`."""
         start = window_of(at)
-        compared = self._running.add(int(start.timestamp()), stream, value)
+        compared = self.follow(stream, at, value)
         score, expected, deviation = self._running.score(
             self._learnt.state.individual, stream, compared
         )

@@ -34,20 +34,21 @@ if TYPE_CHECKING:
     from anomaly_assets.streams.windows import BoolArray, IntArray
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# The entity is known before the rows are looked at, as it is of a file that names none.
-_LAYOUT = Layout(RawReading._fields, None, "timestamp", index=False, streams=())
+_LAYOUT = Layout(RawReading._fields, "entity_id", "timestamp", index=False, streams=())
 _CATALOGUE_SECONDS = 30.0
 _MOST_ENTITIES = 20_000
 
 
 @dataclass(frozen=True)
 class Passed:
-    """Readings of one entity that may be stored, each stream and time once.
+    """Readings of entities with one catalogue that may be stored, each only once.
 
     Parameters
     ----------
     catalogue
         Names the streams.
+    entities, entity
+        The entities that occur, and the position of each reading's among them.
     readings
         What is to be stored.
     rows
@@ -55,6 +56,8 @@ class Passed:
     """
 
     catalogue: Catalogue
+    entities: tuple[str, ...]
+    entity: IntArray
     readings: Readings
     rows: IntArray
 
@@ -62,8 +65,9 @@ class Passed:
         """Return the event time of one of the readings."""
         return _EPOCH + timedelta(microseconds=int(self.readings.microseconds[position]))
 
-    def live(self, entity_id: str, position: int) -> LiveReading:
+    def live(self, position: int) -> LiveReading:
         """Return one of the readings."""
+        entity_id = self.entities[int(self.entity[position])]
         stream = self.catalogue.stream_ids[int(self.readings.stream[position])]
         value = float(self.readings.value[position])
         return LiveReading(entity_id, stream, self.at(position), value)
@@ -158,34 +162,34 @@ def usable_entity(text: str) -> str:
 def check_rows(
     rows: Sequence[Row],
     positions: Sequence[int],
-    entity_id: str,
+    names: Sequence[str],
     catalogue: Catalogue,
     *,
     future_tolerance: timedelta,
 ) -> CheckedRows:
-    """Check an entity's rows, by the rules for files.
+    """Check rows of entities with one catalogue, by the rules for files.
 
     Parameters
     ----------
     rows, positions
-        All rows, and which of them are this entity's.
-    entity_id
-        The entity; empty for rows that name none, all of which are refused.
+        All rows, and which of them are checked.
+    names
+        Entity of each of those; empty for one that names none, which is refused.
     catalogue
-        Its catalogue.
+        Their catalogue.
     future_tolerance
         Clock skew accepted.
     """
-    readings = [p for p in positions if isinstance(rows[p], RawReading)]
+    readings = {p: n for p, n in zip(positions, names, strict=True) if type(rows[p]) is RawReading}
     malformed = tuple(
         MalformedRow(p, row.text, row.detail)
         for p in positions
         if isinstance(row := rows[p], MalformedReading)
     )
-    gate = Gate(catalogue, datetime.now(tz=UTC), future_tolerance, entity_id or None)
-    numbers = np.array(readings, dtype=np.int64)
-    chunk = Chunk(_cells([rows[p] for p in readings]), numbers, malformed, len(rows))
-    accepted, rejected = check(chunk, _LAYOUT, gate)
+    gate = Gate(catalogue, datetime.now(tz=UTC), future_tolerance)
+    numbers = np.array(list(readings), dtype=np.int64)
+    cells = _cells([rows[p] for p in readings], list(readings.values()))
+    accepted, rejected = check(Chunk(cells, numbers, malformed, len(rows)), _LAYOUT, gate)
     results = {
         one.row_number: RowResult(accepted=False, reason=str(one.reason), detail=one.detail)
         for one in rejected
@@ -193,10 +197,13 @@ def check_rows(
     good = np.array([p for p in readings if p not in results], dtype=np.int64)
     if not len(good):
         return CheckedRows(None, results, rejected)
-    first = _first_of_each(accepted.stream, accepted.microseconds)
+    first = _first_of_each(accepted.entity, accepted.stream, accepted.microseconds)
     results.update(dict.fromkeys(good[~first].tolist(), DUPLICATE))
     kept = Readings(accepted.stream[first], accepted.microseconds[first], accepted.value[first])
-    return CheckedRows(Passed(catalogue, kept, good[first]), results, rejected)
+    # An entity all of whose rows were refused is not one of those that are written to.
+    places, entity = np.unique(accepted.entity[first], return_inverse=True)
+    entities = tuple(accepted.entities[place] for place in places.tolist())
+    return CheckedRows(Passed(catalogue, entities, entity, kept, good[first]), results, rejected)
 
 
 def unavailable(positions: Sequence[int], error: AnomalyAssetsError) -> CheckedRows:
@@ -210,8 +217,10 @@ def renumbered(rejected: Sequence[Rejected], shift: int) -> list[Rejected]:
     return [replace(one, row_number=one.row_number + shift) for one in rejected]
 
 
-def _cells(rows: Sequence[Row]) -> pa.RecordBatch:
+def _cells(rows: Sequence[Row], names: Sequence[str]) -> pa.RecordBatch:
     columns = list(zip(*rows, strict=True)) or [()] * len(RawReading._fields)
+    # What names no entity is kept as it was sent, to be recorded.
+    columns[0] = tuple(name or sent for name, sent in zip(names, columns[0], strict=True))
     value = columns.pop()
     numbers = all(type(one) is float for one in value)
     cells = value if numbers else [_text(one) for one in value]
@@ -228,9 +237,11 @@ def _text(value: float | str | None) -> str:
     return repr(value) if isinstance(value, float) else value
 
 
-def _first_of_each(stream: IntArray, microseconds: IntArray) -> BoolArray:
-    order = np.lexsort((microseconds, stream))
-    again = (np.diff(stream[order]) == 0) & (np.diff(microseconds[order]) == 0)
+def _first_of_each(entity: IntArray, stream: IntArray, microseconds: IntArray) -> BoolArray:
+    order = np.lexsort((microseconds, stream, entity))
+    again = np.ones(max(0, len(order) - 1), dtype=np.bool_)
+    for column in (entity, stream, microseconds):
+        again &= np.diff(column[order]) == 0
     first = np.ones(len(order), dtype=np.bool_)
     first[order[1:][again]] = False
     return first

@@ -23,8 +23,10 @@ logger = logging.getLogger(__name__)
 class Pipeline(Protocol):
     """What the streaming pipeline offers to those who feed it and to those who listen."""
 
-    async def process_batch(self, readings: Iterable[LiveReading]) -> Sequence[Any]:
-        """Take durable readings, and say at once what each looks like."""
+    async def process_batch(
+        self, readings: Iterable[LiveReading], *, look: bool = True
+    ) -> Sequence[Any]:
+        """Take durable readings, and say at once what each looks like if that is asked for."""
 
     def note_rejected(self, entity: str, stream: str, timestamp: datetime) -> None:
         """Learn of a reading that was refused and recorded."""
@@ -45,7 +47,8 @@ class Taken:
     results
         A result for each row, in order.
     first_looks
-        What the pipeline said of the readings that were new, in their order.
+        What the pipeline said of the readings that were new, in their order; empty or None where
+        nobody asked.
     """
 
     results: list[RowResult]
@@ -76,24 +79,30 @@ class Intake:
         self.on_batch: Callable[[float], None] | None = None
         self._under_way: set[asyncio.Task[Taken]] = set()
 
-    async def take(self, readings: Sequence[LiveReading], *, source: str) -> Taken:
+    async def take(
+        self, readings: Sequence[LiveReading], *, source: str, look: bool = False
+    ) -> Taken:
         """Take readings in; see :meth:`take_rows`."""
-        return await self.take_rows([raw(one) for one in readings], source=source)
+        return await self.take_rows([raw(one) for one in readings], source=source, look=look)
 
-    async def take_rows(self, rows: Sequence[Row], *, source: str, first_row: int = 1) -> Taken:
+    async def take_rows(
+        self, rows: Sequence[Row], *, source: str, first_row: int = 1, look: bool = False
+    ) -> Taken:
         """Take rows in as they were sent; they are durable when this returns.
 
         Parameters
         ----------
         rows, source, first_row
             As of :meth:`~anomaly_assets.live.writer.JournalWriter.append_rows`.
+        look
+            Whether the sender is to be told at once what each reading looks like.
 
         Raises
         ------
         OverloadedError, NotStoredError
             If they are not; see :meth:`~anomaly_assets.live.writer.JournalWriter.append`.
         """
-        task = asyncio.create_task(self._take(rows, source, first_row))
+        task = asyncio.create_task(self._take(rows, source, first_row, look=look))
         self._under_way.add(task)
         task.add_done_callback(self._leave)
         # A sender may go away meanwhile; the pipeline is told of what the journal has all the same.
@@ -115,21 +124,21 @@ class Intake:
             # Looked at, so that what nobody waits for any more is no error of asyncio's.
             task.exception()
 
-    async def _take(self, rows: Sequence[Row], source: str, first_row: int) -> Taken:
+    async def _take(self, rows: Sequence[Row], source: str, first_row: int, *, look: bool) -> Taken:
         started = time.monotonic()
         appended = await self.writer.append_rows(rows, source=source, first_row=first_row)
         looks: Sequence[Any] = ()
         if self.pipeline is not None and self.scoring:
-            looks = await self._look(self.pipeline, appended)
+            looks = await self._tell(self.pipeline, appended, look=look)
         if self.on_batch is not None:
             self.on_batch(time.monotonic() - started)
         return Taken(appended.results, looks)
 
-    async def _look(self, pipeline: Pipeline, appended: Appended) -> Sequence[Any]:
+    async def _tell(self, pipeline: Pipeline, appended: Appended, *, look: bool) -> Sequence[Any]:
         try:
             for refused in appended.refused:
                 pipeline.note_rejected(*refused)
-            return await pipeline.process_batch(appended.fresh)
+            return await pipeline.process_batch(appended.fresh, look=look)
         except Exception:
             # The readings are durable; scoring them is then the scheduled run's.
             self.pipeline_failures += 1

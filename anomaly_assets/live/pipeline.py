@@ -51,6 +51,9 @@ logger = logging.getLogger(__name__)
 _RESTORES: Final = 2
 #: Every so many checks all remembered windows are looked at, not those alone that were never seen.
 _FULL_CHECK: Final = 12
+#: Readings of a batch after which others have their turn, scored at once and not.
+_TURN_LOOKS: Final = 20
+_TURN_READINGS: Final = 200
 
 
 class StreamingPipeline:
@@ -183,9 +186,16 @@ class StreamingPipeline:
         return outcome.result(entity_id, slot.live.catalogue)
 
     async def process_stream(
-        self, entity: str, stream: str, timestamp: datetime, value: float
+        self, entity: str, stream: str, timestamp: datetime, value: float, *, look: bool = True
     ) -> FirstLook | None:
         """Take in a reading that the journal has accepted as new, and score it at once.
+
+        Parameters
+        ----------
+        entity, stream, timestamp, value
+            The reading.
+        look
+            Whether it is scored at once; without, its window is, when it closes.
 
         Returns
         -------
@@ -223,12 +233,14 @@ class StreamingPipeline:
         self.counts.readings += 1
         slot.reported_at = max(slot.reported_at, timestamp)
         try:
-            return self._look(slot, live, index, timestamp, value, now)
+            return self._look(slot, live, index, timestamp, value, now, look=look)
         except Exception as error:  # noqa: BLE001 - one entity's models must not stop the others
             await self._quarantine(slot, error)
             return None
 
-    async def process_batch(self, readings: Iterable[LiveReading]) -> list[FirstLook | None]:
+    async def process_batch(
+        self, readings: Iterable[LiveReading], *, look: bool = True
+    ) -> list[FirstLook | None]:
         """Take in readings that the journal has accepted as new; see :meth:`process_stream`.
 
         Other tasks get their turn in between, so that a large batch holds nobody up.
@@ -237,10 +249,10 @@ class StreamingPipeline:
         for number, reading in enumerate(readings, 1):
             found.append(
                 await self.process_stream(
-                    reading.entity_id, reading.stream_id, reading.at, reading.value
+                    reading.entity_id, reading.stream_id, reading.at, reading.value, look=look
                 )
             )
-            if number % 50 == 0:
+            if number % (_TURN_LOOKS if look else _TURN_READINGS) == 0:
                 await asyncio.sleep(0)
         return found
 
@@ -344,6 +356,8 @@ class StreamingPipeline:
         at: datetime,
         value: float,
         now: datetime,
+        *,
+        look: bool,
     ) -> FirstLook | None:
         arrival = live.add(index, at, value)
         if arrival is Arrival.CLOSED:
@@ -352,6 +366,9 @@ class StreamingPipeline:
             return None
         if arrival is Arrival.PASSED:
             self._rounds.wake(slot)
+        if not look:
+            live.follow(index, at, value)
+            return None
         self.counts.first_looks += 1
         return live.first_look(index, at, value)
 

@@ -1,19 +1,22 @@
 """Bulk transfer between arrays and tables, exact to the bit.
 
 Out of arrays: ``COPY`` of CSV that Arrow writes (shortest digits that read back as the same float),
-or of PostgreSQL's binary format where every field has a fixed width. Into arrays: the server packs
-whole columns with ``array_send``, so that no Python loop touches a row.
+or parameters in PostgreSQL's binary format where a statement does more than append. Into arrays:
+the server packs whole columns with ``array_send``, so that no Python loop touches a row.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 from psycopg import sql
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 
 from anomaly_assets.errors import StorageError
 
@@ -31,8 +34,6 @@ MICROSECONDS = 1_000_000
 #: PostgreSQL counts microseconds from the year 2000.
 POSTGRES_EPOCH = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * MICROSECONDS
 
-_BINARY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-_BINARY_TRAILER = b"\xff\xff"
 _BINARY_KINDS: dict[str, np.dtype[Any]] = {
     "i4": np.dtype(">i4"),
     "i8": np.dtype(">i8"),
@@ -92,41 +93,59 @@ def copy_rows(connection: Connection, table: str, columns: Mapping[str, pa.Array
     return int(content.num_rows)
 
 
-def copy_fixed(connection: Connection, table: str, columns: Mapping[str, Array]) -> int:
-    """Append rows of fixed-width columns by binary ``COPY``.
+class PackedArray:
+    """An array as PostgreSQL's binary format has it, a parameter like any other.
 
     Parameters
     ----------
-    connection
-        A connection, usually within a transaction.
-    table
-        Name of the table. Its columns must have exactly the types of the arrays: int4, int8,
-        float8 or bool; a ``timestamptz`` takes int64 microseconds since :data:`POSTGRES_EPOCH`.
-    columns
-        Columns by name, without NULL.
-
-    Returns
-    -------
-    int
-        Number of rows.
+    values
+        One dimension, without NULL, of the width of the element's type.
     """
-    fields: list[tuple[str, str] | tuple[str, np.dtype[Any]]] = [("fields", ">i2")]
-    for name, array in columns.items():
-        fields += [(f"width of {name}", ">i4"), (name, _BINARY_KINDS[array.dtype.str[1:]])]
-    length = len(next(iter(columns.values())))
-    rows = np.empty(length, dtype=fields)
-    rows["fields"] = len(columns)
-    for name, array in columns.items():
-        rows[f"width of {name}"] = rows.dtype[name].itemsize
-        rows[name] = array
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(_BINARY_HEADER)
-        copy.write(rows.tobytes())
-        copy.write(_BINARY_TRAILER)
-    return length
+
+    kind: ClassVar[str]
+    element: ClassVar[int]
+    array: ClassVar[int]
+
+    def __init__(self, values: Array) -> None:
+        dtype = _BINARY_KINDS[self.kind]
+        items = np.empty(len(values), dtype=[("width", ">i4"), ("value", dtype)])
+        items["width"] = dtype.itemsize
+        items["value"] = values
+        header = np.array([1, 0, self.element, len(values), 1], dtype=">i4")
+        self.content = header.tobytes() + items.tobytes()
+
+
+class Int4Array(PackedArray):
+    """Integers of 32 bits."""
+
+    kind, element, array = "i4", 23, 1007
+
+
+class Float8Array(PackedArray):
+    """Floats of 64 bits, to the last of them."""
+
+    kind, element, array = "f8", 701, 1022
+
+
+class TimestampArray(PackedArray):
+    """Moments, from microseconds since the Unix epoch."""
+
+    kind, element, array = "i8", 1184, 1185
+
+    def __init__(self, values: Array) -> None:
+        super().__init__(values - POSTGRES_EPOCH)
+
+
+class _PackedDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: PackedArray) -> bytes:
+        return obj.content
+
+
+for _kind in (Int4Array, Float8Array, TimestampArray):
+    _dumper = type(f"{_kind.__name__}Dumper", (_PackedDumper,), {"oid": _kind.array})
+    psycopg.adapters.register_dumper(_kind, _dumper)
 
 
 def fetch_columns(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from psycopg import sql
@@ -26,36 +26,71 @@ from anomaly_assets.streams.aggregation import Readings, ReadingTimes
 from anomaly_assets.streams.windows import window_of
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from collections.abc import Sequence
 
     from anomaly_assets.storage.database import Connection
     from anomaly_assets.streams.catalogue import Catalogue
     from anomaly_assets.streams.windows import IntArray, WindowRange
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_INSERT = """
-INSERT INTO readings (entity_id, event_time, stream_id, value, received_at, source, late)
-SELECT %(entity_id)s, s.event_time, n.name, s.value, %(received_at)s, %(source)s,
-       coalesce(s.event_time < %(too_late_before)s::timestamptz, false)
-FROM staged_readings AS s
-JOIN unnest(%(names)s::text[]) WITH ORDINALITY AS n (name, code) ON n.code = s.code
-ORDER BY s.event_time, n.name
-ON CONFLICT DO NOTHING
-"""
-_INSERT_AND_MARK = f"""
-WITH inserted AS ({_INSERT} RETURNING event_time, late),
+#: One statement, and so one answer to wait for: keeps the windows of the entities from being
+#: closed, inserts (nothing unless all of them are known), marks the windows of late readings, and
+#: widens the entities' known spans. Rows are locked in one order, so that two writers of the same
+#: entities do not wait for each other for ever.
+_APPEND = """
+WITH shared AS (
+    SELECT entity_id, aggregated_until, aggregated_until - %(late_horizon)s AS too_late_before
+    FROM entities WHERE entity_id = ANY(%(entities)s) ORDER BY entity_id FOR KEY SHARE
+),
+inserted AS (
+    INSERT INTO readings (entity_id, event_time, stream_id, value, received_at, source, late)
+    SELECT e.entity_id, s.event_time, n.name, s.value, %(received_at)s, %(source)s,
+           coalesce(s.event_time < e.too_late_before, false)
+    FROM unnest(%(entity)b, %(time)b, %(code)b, %(value)b)
+         WITH ORDINALITY AS s (entity, event_time, code, value, place)
+    JOIN unnest(%(entities)s::text[]) WITH ORDINALITY AS o (entity_id, place) ON o.place = s.entity
+    JOIN shared AS e ON e.entity_id = o.entity_id
+    JOIN unnest(%(names)s::text[]) WITH ORDINALITY AS n (name, place) ON n.place = s.code
+    WHERE (SELECT count(*) FROM shared) = cardinality(%(entities)s::text[])
+    ORDER BY e.entity_id, s.event_time, n.name, s.place
+    ON CONFLICT DO NOTHING
+    RETURNING entity_id, event_time, late
+),
+seen AS (
+    SELECT i.entity_id, i.event_time, i.late,
+           NOT i.late AND coalesce(i.event_time < e.aggregated_until, false) AS marks
+    FROM inserted AS i JOIN shared AS e USING (entity_id)
+),
 marked AS (
     INSERT INTO late_windows AS l (entity_id, "window", first_received_at, readings)
-    SELECT %(entity_id)s, date_bin('5 minutes', event_time, '1970-01-01T00:00:00Z'),
+    SELECT entity_id, date_bin('5 minutes', event_time, '1970-01-01T00:00:00Z'),
            %(received_at)s, count(*)
-    FROM inserted WHERE NOT late AND event_time < %(aggregated_until)s
-    GROUP BY 2 ORDER BY 2
+    FROM seen WHERE marks
+    GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (entity_id, "window") DO UPDATE SET readings = l.readings + excluded.readings
+),
+spans AS (
+    SELECT entity_id, max(event_time) AS last_reading_at,
+           date_bin('5 minutes', min(event_time) FILTER (WHERE NOT late), '1970-01-01T00:00:00Z')
+           AS first_window
+    FROM seen GROUP BY 1
+),
+wider AS (
+    SELECT e.entity_id, s.first_window, s.last_reading_at
+    FROM entities AS e JOIN spans AS s USING (entity_id)
+    WHERE e.first_window IS NULL OR e.first_window > s.first_window
+       OR e.last_reading_at IS NULL OR e.last_reading_at < s.last_reading_at
+    ORDER BY e.entity_id FOR NO KEY UPDATE OF e
+),
+widened AS (
+    UPDATE entities AS e SET first_window = least(e.first_window, w.first_window),
+           last_reading_at = greatest(e.last_reading_at, w.last_reading_at)
+    FROM wider AS w WHERE e.entity_id = w.entity_id
 )
-SELECT count(*), count(*) FILTER (WHERE NOT late AND event_time < %(aggregated_until)s),
-       count(*) FILTER (WHERE late)
-FROM inserted
-"""  # noqa: S608 - composed of constants
+SELECT count(*), count(*) FILTER (WHERE marks), count(*) FILTER (WHERE late),
+       (SELECT count(*) FROM shared)
+FROM seen
+"""
 
 
 @dataclass(frozen=True)
@@ -118,7 +153,33 @@ def append_readings(  # noqa: PLR0913 - what, of whom, from where, and since whe
     late_horizon: timedelta,
     received_at: datetime | None = None,
 ) -> AppendReport:
-    """Store readings of one entity, in the caller's transaction or one of its own.
+    """Store readings of one entity; see :func:`append_of_many`."""
+    whose = np.zeros(len(readings.stream), dtype=np.int64)
+    return append_of_many(
+        connection,
+        (entity_id,),
+        whose,
+        readings,
+        catalogue,
+        source=source,
+        late_horizon=late_horizon,
+        received_at=received_at,
+    )
+
+
+def append_of_many(  # noqa: PLR0913 - what, of whom, from where, and since when it is late
+    connection: Connection,
+    entities: Sequence[str],
+    entity: IntArray,
+    readings: Readings,
+    catalogue: Catalogue,
+    *,
+    source: str,
+    late_horizon: timedelta,
+    received_at: datetime | None = None,
+    months: set[datetime] | None = None,
+) -> AppendReport:
+    """Store readings of some entities, in the caller's transaction or one of its own.
 
     Outside of a transaction they are durable when this returns.
 
@@ -126,8 +187,10 @@ def append_readings(  # noqa: PLR0913 - what, of whom, from where, and since whe
     ----------
     connection
         A connection to the database.
-    entity_id
-        An entity of the table ``entities``.
+    entities
+        Entities of the table ``entities``, each once.
+    entity
+        Position of each reading's entity among them, shape ``(n_readings,)``.
     readings
         Accepted readings, in any order. Of several with one stream and time the first stays.
     catalogue
@@ -138,6 +201,13 @@ def append_readings(  # noqa: PLR0913 - what, of whom, from where, and since whe
         How far behind the aggregate a reading may be and still cause a replay.
     received_at
         When they arrived; default: the transaction's time.
+    months
+        Months whose partitions are known to be there; further ones are added.
+
+    Returns
+    -------
+    AppendReport
+        Of all of them together.
 
     Raises
     ------
@@ -148,29 +218,24 @@ def append_readings(  # noqa: PLR0913 - what, of whom, from where, and since whe
     if count == 0:
         return AppendReport()
     _require_finite(readings, catalogue)
-    ordered = _ordered(readings, catalogue)
-    first = _moment(ordered.microseconds[0])
-    ensure_months(connection, _months_of(ordered.microseconds))
-    with connection.transaction():
-        aggregated_until = _share(connection, entity_id)
-        too_late_before = None if aggregated_until is None else aggregated_until - late_horizon
-        _stage(connection, ordered)
-        parameters: dict[str, Any] = {
-            "entity_id": entity_id,
+    _ensure_months(connection, readings.microseconds, set() if months is None else months)
+    stored, marking, late, known = connection.execute(
+        _APPEND,
+        {
+            "entities": list(entities),
             "names": list(catalogue.stream_ids),
             "source": source,
             "received_at": received_at or datetime.now(tz=UTC),
-            "aggregated_until": aggregated_until,
-            "too_late_before": too_late_before,
-        }
-        if aggregated_until is None or first >= aggregated_until:
-            accepted = connection.execute(_INSERT, parameters).rowcount
-            report = AppendReport(accepted, count - accepted)
-        else:
-            row = connection.execute(_INSERT_AND_MARK, parameters).fetchone() or (0, 0, 0)
-            report = AppendReport(row[0], count - row[0], row[1], row[2])
-        _extend(connection, entity_id, ordered, too_late_before)
-    return report
+            "late_horizon": late_horizon,
+            "entity": bulk.Int4Array(entity + 1),
+            "time": bulk.TimestampArray(readings.microseconds),
+            "code": bulk.Int4Array(readings.stream + 1),
+            "value": bulk.Float8Array(readings.value),
+        },
+    ).fetchone() or (0, 0, 0, 0)
+    if known < len(entities):
+        raise InputError(_unknown(connection, entities))
+    return AppendReport(stored, count - stored, marking, late)
 
 
 def read_readings(
@@ -239,7 +304,7 @@ def close_windows(connection: Connection, entity_id: str, until: datetime) -> No
             "SELECT aggregated_until FROM entities WHERE entity_id = %s FOR UPDATE", (entity_id,)
         ).fetchone()
         if row is None:
-            raise InputError(_unknown(entity_id))
+            raise InputError(_unknown(connection, [entity_id]))
         connection.execute(
             "UPDATE entities SET aggregated_until = greatest(aggregated_until, %s) "
             "WHERE entity_id = %s",
@@ -297,55 +362,11 @@ def _require_finite(readings: Readings, catalogue: Catalogue) -> None:
         raise InputError(msg)
 
 
-def _ordered(readings: Readings, catalogue: Catalogue) -> Readings:
-    """Sort by the primary key, so that two writers meet their common rows in one order."""
-    rank = np.empty(len(catalogue.stream_ids), dtype=np.int64)
-    rank[np.argsort(np.array(catalogue.stream_ids, dtype=object))] = np.arange(len(rank))
-    order = np.lexsort((rank[readings.stream], readings.microseconds))
-    return Readings(readings.stream[order], readings.microseconds[order], readings.value[order])
-
-
-def _share(connection: Connection, entity_id: str) -> datetime | None:
-    row = connection.execute(
-        "SELECT aggregated_until FROM entities WHERE entity_id = %s FOR KEY SHARE", (entity_id,)
-    ).fetchone()
-    if row is None:
-        raise InputError(_unknown(entity_id))
-    until: datetime | None = row[0]
-    return until
-
-
-def _stage(connection: Connection, readings: Readings) -> None:
-    connection.execute(
-        "CREATE TEMPORARY TABLE IF NOT EXISTS staged_readings "
-        "(event_time timestamptz, code int4, value float8) ON COMMIT DELETE ROWS"
-    )
-    connection.execute("TRUNCATE staged_readings")
-    columns: dict[str, npt.NDArray[Any]] = {
-        "event_time": readings.microseconds - bulk.POSTGRES_EPOCH,
-        "code": (readings.stream + 1).astype(np.int32),
-        "value": readings.value,
-    }
-    bulk.copy_fixed(connection, "staged_readings", columns)
-
-
-def _extend(
-    connection: Connection, entity_id: str, ordered: Readings, too_late_before: datetime | None
-) -> None:
-    """Widen the entity's known span by readings in order of time."""
-    times: IntArray = ordered.microseconds
-    counted = times
-    if too_late_before is not None:
-        border = int((too_late_before - _EPOCH) / timedelta(microseconds=1))
-        counted = times[np.searchsorted(times, border) :]
-    first = window_of(_moment(counted[0])) if len(counted) else None
-    connection.execute(
-        "UPDATE entities SET first_window = least(first_window, %(first)s), "
-        "last_reading_at = greatest(last_reading_at, %(last)s) WHERE entity_id = %(entity_id)s "
-        "AND (first_window IS NULL OR first_window > %(first)s "
-        "OR last_reading_at IS NULL OR last_reading_at < %(last)s)",
-        {"first": first, "last": _moment(times[-1]), "entity_id": entity_id},
-    )
+def _ensure_months(connection: Connection, microseconds: IntArray, known: set[datetime]) -> None:
+    missing = [month for month in _months_of(microseconds) if month not in known]
+    if missing:
+        ensure_months(connection, missing)
+        known.update(missing)
 
 
 def _months_of(microseconds: IntArray) -> list[datetime]:
@@ -353,9 +374,9 @@ def _months_of(microseconds: IntArray) -> list[datetime]:
     return [datetime(month.year, month.month, 1, tzinfo=UTC) for month in months.tolist()]
 
 
-def _moment(microseconds: np.int64) -> datetime:
-    return _EPOCH + timedelta(microseconds=int(microseconds))
-
-
-def _unknown(entity_id: str) -> str:
+def _unknown(connection: Connection, entities: Sequence[str]) -> str:
+    found = connection.execute(
+        "SELECT entity_id FROM entities WHERE entity_id = ANY(%s)", (list(entities),)
+    ).fetchall()
+    entity_id = next(iter(set(entities) - {row[0] for row in found}), entities[0])
     return f"no entity {entity_id!r}; make it with ensure_entity, or by ingesting a file of it"

@@ -54,13 +54,16 @@ def test_rows_are_judged_as_those_of_a_file(
     live: list[Row] = [RawReading(*row) for row in rows]
     reasons: dict[int, str | None] = {}
     kept = set()
-    for entity, positions in by_entity(live).items():
-        verdict = check_rows(live, positions, entity, CATALOGUE, future_tolerance=TOLERANCE)
-        reasons |= {p: result.reason for p, result in verdict.results.items() if result.reason}
-        if verdict.passed is not None:
-            readings = verdict.passed.readings
-            columns = (readings.stream, readings.microseconds, readings.value)
-            kept |= {(entity, *one) for one in zip(*(c.tolist() for c in columns), strict=True)}
+    whose = {p: entity for entity, positions in by_entity(live).items() for p in positions}
+    positions = sorted(whose)
+    names = [whose[position] for position in positions]
+    verdict = check_rows(live, positions, names, CATALOGUE, future_tolerance=TOLERANCE)
+    reasons |= {p: result.reason for p, result in verdict.results.items() if result.reason}
+    if (passed := verdict.passed) is not None:
+        entities = [passed.entities[place] for place in passed.entity.tolist()]
+        readings = passed.readings
+        columns = (readings.stream, readings.microseconds, readings.value)
+        kept |= set(zip(entities, *(c.tolist() for c in columns), strict=True))
     assert reasons == {one.row_number - 2: str(one.reason) for one in refused}
     columns = (stored.stream, stored.microseconds, stored.value)
     whole = list(zip(stored.entity.tolist(), *(c.tolist() for c in columns), strict=True))
@@ -79,7 +82,9 @@ def test_verdict_on_a_row_does_not_depend_on_its_neighbours(
         RawReading("ann", "heart_rate", f"2026-01-31T08:00:{i:02d}Z", value)
         for i, value in enumerate(values)
     ]
-    together = check_rows(live, range(len(live)), "ann", CATALOGUE, future_tolerance=TOLERANCE)
+    everything = list(range(len(live)))
+    names = ["ann"] * len(live)
+    together = check_rows(live, everything, names, CATALOGUE, future_tolerance=TOLERANCE)
     for position in range(len(live)):
-        alone = check_rows(live, [position], "ann", CATALOGUE, future_tolerance=TOLERANCE)
+        alone = check_rows(live, [position], ["ann"], CATALOGUE, future_tolerance=TOLERANCE)
         assert alone.results.get(position) == together.results.get(position)

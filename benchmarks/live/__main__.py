@@ -30,7 +30,9 @@ from benchmarks.live.requests import Load, send, serving
 from benchmarks.output import publish
 
 _WATCHED = timedelta(hours=12)
+#: Each 1,000 readings a second, all of which are told what they look like.
 _SINGLE = Load(senders=100, batch=1, rate=10.0, seconds=35)
+_TENS = Load(senders=20, batch=10, rate=5.0, seconds=35, looks=True)
 _BATCHES = Load(senders=4, batch=1000, rate=0.0, seconds=35)
 
 
@@ -91,11 +93,14 @@ def requests(
     }
     with serving(environment, ours) as url:
         single = send(url, token, _SINGLE, people, others)
+        tens = send(url, token, _TENS, people, others)
         batches = send(url, token, _BATCHES, people, others)
-    _require_no_failures(single, batches)
+    _require_no_failures(single, tens, batches)
     return {
         **_percentiles("first_look", single["milliseconds"]),
         "first_look_requests_per_s": len(single["milliseconds"]) / single["seconds"],
+        **_percentiles("first_look_of_10", tens["milliseconds"]),
+        "first_look_of_10_requests_per_s": len(tens["milliseconds"]) / tens["seconds"],
         "readings_per_s": _BATCHES.batch * len(batches["milliseconds"]) / batches["seconds"],
         **_percentiles("batch_of_1000", batches["milliseconds"]),
     }

@@ -1,8 +1,9 @@
 """Senders of readings, run by Locust in an environment of its own; imports nothing of ours.
 
 What they do is in the environment: ``LOAD_TOKEN``, ``LOAD_BATCH`` (readings a request),
-``LOAD_RATE`` (requests a second of each sender; 0: one after the other), ``LOAD_ENTITIES`` and
-``LOAD_RESULT``, the file that the times of all requests are written to.
+``LOAD_RATE`` (requests a second of each sender; 0: one after the other), ``LOAD_LOOKS`` (1: several readings ask
+for their first looks), ``LOAD_ENTITIES``, ``LOAD_STREAMS`` and ``LOAD_RESULT``, the file that the
+times of all requests are written to.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from locust import FastHttpUser, constant_throughput, events, task
 
 BATCH = int(os.environ["LOAD_BATCH"])
 RATE = float(os.environ["LOAD_RATE"])
+PATH = "/v1/readings" + ("?first_looks=true" if os.environ["LOAD_LOOKS"] == "1" else "")
 ENTITIES = int(os.environ["LOAD_ENTITIES"])
 STREAMS = json.loads(os.environ["LOAD_STREAMS"])
 WARM_UP_SECONDS = 5.0
@@ -44,7 +46,7 @@ class Sender(FastHttpUser):
             kind = "application/x-ndjson"
         headers = {"Content-Type": kind, "Authorization": f"Bearer {os.environ['LOAD_TOKEN']}"}
         began = time.monotonic()
-        answer = self.client.post("/v1/readings", data=content, headers=headers)
+        answer = self.client.post(PATH, data=content, headers=headers)
         times.append((began, time.monotonic() - began, answer.status_code))
 
 

@@ -51,12 +51,15 @@ class Load:
         Requests a second of each; 0: each sends the next when the last was answered.
     seconds
         For how long, a warm-up of five seconds included.
+    looks
+        Whether several readings ask for their first looks; a single one is always told.
     """
 
     senders: int
     batch: int
     rate: float
     seconds: int
+    looks: bool = False
 
 
 def _free_port() -> int:
@@ -117,6 +120,7 @@ def send(url: str, token: str, load: Load, entities: int, core: int | None) -> d
             "LOAD_TOKEN": token,
             "LOAD_BATCH": str(load.batch),
             "LOAD_RATE": str(load.rate),
+            "LOAD_LOOKS": str(int(load.looks)),
             "LOAD_ENTITIES": str(entities),
             "LOAD_STREAMS": json.dumps(list(STREAMS.items())),
             "LOAD_RESULT": str(result),

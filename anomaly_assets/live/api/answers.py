@@ -27,9 +27,12 @@ class Tally:
     ----------
     single
         Whether the request is a single reading, which is told what it looks like.
+    most_looks
+        First looks that are told of several readings.
     """
 
     single: bool = False
+    most_looks: int = 0
     rows: int = 0
     accepted: int = 0
     duplicates: int = 0
@@ -37,6 +40,7 @@ class Tally:
     unavailable: int = 0
     bad: list[dict[str, Any]] = field(default_factory=list)
     first_look: dict[str, Any] | None = None
+    looks: list[dict[str, Any] | None] = field(default_factory=list)
 
     def add(self, taken: Taken) -> None:
         """Count further rows."""
@@ -54,6 +58,9 @@ class Tally:
                 )
         if self.single and taken.first_looks and taken.first_looks[0] is not None:
             self.first_look = plain(taken.first_looks[0])
+        room = self.most_looks - len(self.looks)
+        if room > 0:
+            self.looks += [None if one is None else plain(one) for one in taken.first_looks[:room]]
 
     def response(self) -> Response:
         """Answer 202, or an error if not a single row was taken."""
@@ -63,6 +70,7 @@ class Tally:
             "rejected": self.rejected,
             "rows": self.bad,
             "first_look": self.first_look,
+            "first_looks": self.looks,
         }
         status, headers = 202, {}
         if self.rows and self.unavailable == self.rows:
@@ -81,7 +89,7 @@ def plain(record: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
     record
         An instance of a dataclass of scalars.
     """
-    return {name: _safe(value) for name, value in dataclasses.asdict(record).items()}
+    return {field.name: _safe(getattr(record, field.name)) for field in dataclasses.fields(record)}
 
 
 def _safe(value: object) -> object:

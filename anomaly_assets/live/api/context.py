@@ -92,8 +92,8 @@ class Context:
         await self.intake.writer.stop()
 
 
-def context_of(request: Request) -> Context:
-    """Return the application's context."""
+async def context_of(request: Request) -> Context:
+    """Return the application's context; asynchronous, or each request would visit a thread."""
     context: Context = request.app.state.context
     return context
 

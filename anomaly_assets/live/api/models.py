@@ -50,6 +50,11 @@ class TakenModel(BaseModel):
     first_look: FirstLookModel | None = Field(
         None, description="of a single reading, where the streaming pipeline runs"
     )
+    first_looks: list[FirstLookModel | None] = Field(
+        default_factory=list,
+        description="of the accepted readings in their order, if they were asked for; null where "
+        "none can be given",
+    )
 
 
 class AnomalyModel(BaseModel):
@@ -148,9 +153,7 @@ class HealthModel(BaseModel):
     status: str
     database: str | None = None
     writer: str | None = None
-    pipeline: str | None = Field(
-        None, description="starting, running, or off"
-    )
+    pipeline: str | None = Field(None, description="starting, running, or off")
     sources: dict[str, str] = Field(
         default_factory=dict, description="connected or away, by source beside this API"
     )

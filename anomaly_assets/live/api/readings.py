@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from anomaly_assets.live.api.answers import Tally
 from anomaly_assets.live.api.context import Context, ContextOf
@@ -40,6 +40,7 @@ _ROWS_AT_ONCE: Final = 1000
 _PIECE: Final = 64 << 10
 _PAUSE_SECONDS: Final = 30.0
 _LONGEST_WAIT_SECONDS: Final = 10.0
+_MOST_LOOKS: Final = 10_000
 
 
 @router.post(
@@ -59,7 +60,14 @@ _LONGEST_WAIT_SECONDS: Final = 10.0
     },
     openapi_extra=READINGS_BODY,
 )
-async def take_readings(request: Request, context: ContextOf, principal: WriterOf) -> Response:
+async def take_readings(
+    request: Request,
+    context: ContextOf,
+    principal: WriterOf,
+    first_looks: Annotated[  # noqa: FBT002 - a switch in the address
+        bool, Query(description="tell what each reading looks like, of at most 10,000")
+    ] = False,
+) -> Response:
     """Take readings in: one JSON object, an array of them, or NDJSON; gzip and zstd are understood.
 
     The answer 202 comes when every accepted reading is on disk. Rows that are no readings are
@@ -76,7 +84,7 @@ async def take_readings(request: Request, context: ContextOf, principal: WriterO
     if length.isascii() and length.isdecimal():
         require_size(int(length[:19]), limit)
     pieces = unpacked(_patiently(request), headers.get("content-encoding", ""), limit=limit)
-    tally = Tally()
+    tally = Tally(most_looks=_MOST_LOOKS if first_looks else 0)
     if not whole:
         await _take_stream(context, principal, pieces, tally)
         return tally.response()
@@ -152,7 +160,12 @@ async def _take_when_possible(
 async def _take(context: Context, principal: Principal, rows: Sequence[Row], tally: Tally) -> None:
     owned = [_owned(row, principal) for row in rows]
     context.reading_rate.take(principal.token_id, len(owned))
-    taken = await context.intake.take_rows(owned, source=SOURCE, first_row=tally.rows + 1)
+    taken = await context.intake.take_rows(
+        owned,
+        source=SOURCE,
+        first_row=tally.rows + 1,
+        look=tally.single or len(tally.looks) < tally.most_looks,
+    )
     tally.add(taken)
 
 

@@ -45,6 +45,7 @@ def test_batches_of_every_form_are_stored(
         "rejected": 0,
         "rows": [],
         "first_look": None,
+        "first_looks": [],
     }
     assert count(database) == 5000
 

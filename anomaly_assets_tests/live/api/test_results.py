@@ -121,9 +121,12 @@ class PipelineDouble:
         self._results: asyncio.Queue[LiveResult] = asyncio.Queue()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def process_batch(self, readings: Iterable[LiveReading]) -> list[Look]:
-        """Note the readings, and look at them."""
-        return [self._look(one) for one in readings]
+    async def process_batch(
+        self, readings: Iterable[LiveReading], *, look: bool = True
+    ) -> list[Look | None]:
+        """Note the readings, and look at them if that is asked for."""
+        looks = [self._look(one) for one in readings]
+        return [one if look else None for one in looks]
 
     def note_rejected(self, entity: str, stream: str, timestamp: datetime) -> None:
         """Note a refused reading."""
@@ -252,6 +255,15 @@ def test_single_reading_is_told_what_it_looks_like(
     assert answer.json()["first_look"]["score"] is None
     scoring.client.post(URL, json=[reading(), reading(1), reading(2, value="x")])
     assert [one[2].second for one in pipeline.seen] == [0, 1]
+
+
+def test_several_readings_are_told_if_they_ask(scoring: Served) -> None:
+    """Each accepted reading of a batch has its look, in order; without the question there is none."""
+    rows = [reading(2), reading(0), reading(1, value="x"), reading(3)]
+    asked = scoring.client.post(URL, json=rows, params={"first_looks": "true"}).json()
+    seconds = [datetime.fromisoformat(one["at"]).second for one in asked["first_looks"]]
+    assert seconds == [2, 0, 3]
+    assert scoring.client.post(URL, json=[reading(7), reading(8)]).json()["first_looks"] == []
 
 
 def test_failing_pipeline_fails_no_reading(scoring: Served) -> None:
