@@ -1,9 +1,9 @@
 """Senders of readings, run by Locust in an environment of its own; imports nothing of ours.
 
 What they do is in the environment: ``LOAD_TOKEN``, ``LOAD_BATCH`` (readings a request),
-``LOAD_RATE`` (requests a second of each sender; 0: one after the other), ``LOAD_LOOKS`` (1: several readings ask
-for their first looks), ``LOAD_ENTITIES``, ``LOAD_STREAMS`` and ``LOAD_RESULT``, the file that the
-times of all requests are written to.
+``LOAD_RATE`` (requests a second of each sender; 0: one after the other), ``LOAD_LOOKS`` (1: several
+readings ask for their first looks), ``LOAD_ENTITIES``, ``LOAD_STREAMS`` and ``LOAD_RESULT``, the
+file that the times of all requests are written to.
 """
 
 from __future__ import annotations

@@ -258,7 +258,7 @@ def test_single_reading_is_told_what_it_looks_like(
 
 
 def test_several_readings_are_told_if_they_ask(scoring: Served) -> None:
-    """Each accepted reading of a batch has its look, in order; without the question there is none."""
+    """Each accepted reading of a batch has its look, in order; unasked there is none."""
     rows = [reading(2), reading(0), reading(1, value="x"), reading(3)]
     asked = scoring.client.post(URL, json=rows, params={"first_looks": "true"}).json()
     seconds = [datetime.fromisoformat(one["at"]).second for one in asked["first_looks"]]
