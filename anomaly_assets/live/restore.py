@@ -131,7 +131,7 @@ def _trusted_until(connection: Connection, entity_id: str, first: int) -> int:
     row = connection.execute(
         "SELECT (SELECT extract(epoch FROM max(timestamp))::bigint FROM time_series_data "
         'WHERE entity_id = %(entity)s), (SELECT extract(epoch FROM min("window"))::bigint '
-        "FROM late_windows WHERE entity_id = %(entity)s)",
+        "FROM late_windows WHERE entity_id = %(entity)s AND readings > 0)",
         {"entity": entity_id},
     ).fetchone()
     last, late = (None, None) if row is None else row

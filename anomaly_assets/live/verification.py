@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[Any]
 
 #: A final score counts once it is younger than its window's values: the tiers between them are then
-#: those of the same run. Row versions tell a window that was computed again from one seen before.
+#: those of the same run. It does not while readings wait to be aggregated, of its window or of one
+#: before: it lacks them, and a replay will write it anew. Row versions tell a window that was
+#: computed again from one seen before.
 _WRITTEN = """
 SELECT s.entity_id, extract(epoch FROM s.timestamp)::bigint, s.xmin::text
 FROM unnest(%(entities)s::text[], %(since)s::bigint[]) AS w (entity_id, since)
@@ -35,7 +37,8 @@ JOIN anomaly_scores AS s ON s.entity_id = w.entity_id AND s.timestamp >= to_time
 AND s.stream_id = %(row)s AND s.method = %(method)s
 CROSS JOIN LATERAL (SELECT t.xmin AS written FROM time_series_data AS t
 WHERE t.entity_id = s.entity_id AND t.timestamp = s.timestamp LIMIT 1) AS t
-WHERE age(s.xmin) <= age(t.written)
+WHERE age(s.xmin) <= age(t.written) AND NOT EXISTS (SELECT FROM late_windows AS l
+WHERE l.entity_id = s.entity_id AND l."window" <= s.timestamp AND l.readings > 0)
 """
 _BY_WINDOW = (
     "SELECT extract(epoch FROM date_bin('5 minutes', event_time, '1970-01-01T00:00:00Z'))::bigint"

@@ -28,7 +28,7 @@ from anomaly_assets.pipeline.tiers import (
     read_gaps,
     read_individual,
 )
-from anomaly_assets.storage import results
+from anomaly_assets.storage import journal, results
 from anomaly_assets.storage.arrivals import read_arrivals
 from anomaly_assets.storage.networks import read_network
 from anomaly_assets.storage.windows import missing_counts, stored_ranges
@@ -108,6 +108,9 @@ def explain_windows(
             yield Commit(entity.entity_id, block, rows, seconds=time.perf_counter() - started)
 
     yield from each_entity(deployment, entities, run)
+    # The last step of a replay: had it been killed before, its windows would have to be done again.
+    with deployment.database.connect() as connection:
+        journal.forget_late_windows(connection, windows)
 
 
 def _of_episode(

@@ -313,15 +313,27 @@ def close_windows(connection: Connection, entity_id: str, until: datetime) -> No
 
 
 def clear_late_windows(connection: Connection, entity_id: str, windows: WindowRange) -> int:
-    """Take back the marks of a range that is being aggregated again; returns how many.
+    """Note that the late readings of a range are being aggregated; returns how many windows.
 
     Call it in the transaction that aggregates, before the readings are read: a kill then leaves the
-    marks, and a reading that arrives meanwhile marks its window again.
+    marks as they are, and a reading that arrives meanwhile marks its window again. The windows stay
+    marked, without readings, until :func:`forget_late_windows`: the scores are not replayed yet.
     """
     return connection.execute(
-        'DELETE FROM late_windows WHERE entity_id = %(entity_id)s AND "window" >= %(start)s '
-        'AND "window" < %(end)s',
+        "UPDATE late_windows SET readings = 0 WHERE entity_id = %(entity_id)s "
+        'AND "window" >= %(start)s AND "window" < %(end)s AND readings > 0',
         where(entity_id, windows),
+    ).rowcount
+
+
+def forget_late_windows(connection: Connection, windows: WindowRange) -> int:
+    """Take back the marks of a range whose replay has come to its end; returns how many.
+
+    Windows that further late readings have marked meanwhile keep their marks.
+    """
+    return connection.execute(
+        'DELETE FROM late_windows WHERE "window" >= %s AND "window" < %s AND readings = 0',
+        (windows.start_time, windows.end_time),
     ).rowcount
 
 

@@ -16,6 +16,7 @@ from anomaly_assets.assets.partitions import window_of_key
 from anomaly_assets.automation import sensors
 from anomaly_assets.automation.runs import run_windows
 from anomaly_assets.pipeline.deployment import Deployment
+from anomaly_assets.pipeline.stateless import aggregate_windows
 from anomaly_assets.pipeline.tiers import CrossStreamTier
 from anomaly_assets.pipeline.whole import process
 from anomaly_assets.settings import settings
@@ -131,6 +132,28 @@ def test_late_readings_cause_a_replay(live: Live) -> None:
     windows = WindowRange.between(live.start, last + FIVE_MINUTES)
     assert [*process(Deployment(settings(), live.database), windows)]
     assert fingerprint(live.database) == found
+
+
+def test_a_replay_that_was_killed_is_asked_for_again(live: Live) -> None:
+    """Late readings are aggregated, the scores not: the sensor asks until the last asset ran."""
+    gap = live.start + timedelta(hours=2), live.start + timedelta(hours=2, minutes=15)
+    live.ingest(live.start, gap[0])
+    live.ingest(gap[1], live.now)
+    request = live.evaluate(sensors.complete_windows)
+    assert isinstance(request, dg.RunRequest)
+    assert live.run(request)
+    live.ingest(*gap)
+    deployment = Deployment(settings(), live.database)
+    last = window_of_key(request.tags[sensors.RANGE_END])
+    windows = WindowRange.between(gap[0], last + FIVE_MINUTES)
+    assert [*aggregate_windows(deployment, deployment.entities(), windows)]
+
+    replay = live.evaluate(sensors.late_readings)
+
+    assert isinstance(replay, dg.RunRequest)
+    assert window_of_key(replay.tags[sensors.RANGE_START]) == gap[0]
+    assert live.run(replay)
+    assert "no late readings" in str(live.evaluate(sensors.late_readings))
 
 
 def test_of_two_writers_one_waits(live: Live) -> None:

@@ -294,6 +294,8 @@ def test_a_late_reading_of_a_stored_window_is_taken_in_before_the_replay(
         await following.send(late, until=following.clock.now + 2 * MINUTES)
         assert following.pipeline.counts.restored == 2
         # Until the run has come, what is stored is known to be old.
+        assert await following.pipeline.check() == []
+        assert following.pipeline.differences == 0
         before = following.pipeline.counts.verified
         following.run(TWO_HOURS)
         assert await following.pipeline.check(everything=True) == []

@@ -150,7 +150,7 @@ def test_a_restart_amid_a_replay_does_not_trust_the_old_states(following: Follow
         append(following.database, held_back)
         deployment = following.deployment()
         assert list(aggregate_windows(deployment, deployment.entities(), TWO_HOURS))
-        assert query(following.database, "SELECT * FROM late_windows") == []
+        assert query(following.database, "SELECT * FROM late_windows WHERE readings > 0") == []
         following.clock.now = TWO_HOURS.end_time + 11 * MINUTES
         await following.start()
         # What is stored of these windows is older than their values, and is not compared.

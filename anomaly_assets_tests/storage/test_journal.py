@@ -139,8 +139,12 @@ def test_late_readings_mark_their_window_and_too_late_ones_are_set_aside(
     assert len(found.readings.stream) == 4
     assert found.late.stream.tolist() == [1]
     assert journal.clear_late_windows(connection, ENTITY, DAY) == 1
+    assert journal.clear_late_windows(connection, ENTITY, DAY) == 0
+    assert connection.execute("SELECT readings FROM late_windows").fetchall() == [(0,)]
     assert journal.reopen(connection, ENTITY, DAY.start_time) == 1
     assert len(stored(connection)) == 5
+    # What has been replayed to the end is forgotten, what came meanwhile is not.
+    assert journal.forget_late_windows(connection, DAY) == 1
     assert journal.clear_late_windows(connection, ENTITY, DAY) == 1
 
 

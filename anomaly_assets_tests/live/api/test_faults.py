@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anomaly_assets.live.writer import JournalWriter
+from anomaly_assets.storage.database import Database
+from anomaly_assets.storage.embedded import EmbeddedServer
+from anomaly_assets.storage.migrate import upgrade
 from anomaly_assets_tests.live.api.cable import Cable, cabled
 from anomaly_assets_tests.live.api.serving import (
     NDJSON,
@@ -27,7 +32,7 @@ from anomaly_assets_tests.pipeline.support import deployment_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from anomaly_assets.storage.database import Database
+    import httpx
 
 
 @pytest.fixture
@@ -41,6 +46,41 @@ def behind_cable(database: Database, tmp_path: Path) -> Iterator[tuple[Served, C
         deployment = deployment_of(far, tmp_path)
         with serving(deployment, writer=JournalWriter(deployment, patience=2.0)) as served:
             yield served, cable
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """Return a file system that has room for little more than a database."""
+    mount = shutil.which("mount")
+    if mount is None:
+        pytest.skip("there is no mount command to make a small file system with")
+    # Not pytest's own folder: that one is closed to the user the server runs as under root.
+    folder = Path(tempfile.mkdtemp(prefix="aa-"))
+    made = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=256m,mode=711", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        folder.rmdir()
+        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+        folder.rmdir()
+
+
+def fill(path: Path) -> None:
+    """Let a file take all the room that is left."""
+    for size in (1 << 20, 1 << 12):
+        try:
+            with path.open("ab", buffering=0) as file:
+                while file.write(b"x" * size):
+                    pass
+        except OSError:
+            continue
 
 
 def test_cut_cable_is_answered_503_until_it_is_mended(
@@ -96,6 +136,39 @@ def test_old_connection_is_no_failure(served: Served, database: Database) -> Non
     answer = served.client.post(URL, json=reading(1))
     assert answer.status_code == 202
     assert answer.json()["accepted"] == 1
+
+
+def test_full_disk_loses_nothing_and_is_over_once_there_is_room(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    """Of a full disk: refused with 503, what was acknowledged stays, and then it goes on."""
+    server = EmbeddedServer(small_disk / "postgres")
+    try:
+        database = Database(server.start())
+        upgrade(database.url)
+        with serving(deployment_of(database, tmp_path)) as served:
+            acknowledged = 0
+
+            def send() -> httpx.Response:
+                return served.client.post(
+                    URL, json=[reading(500 * acknowledged + i) for i in range(500)]
+                )
+
+            # What the tables have room for by themselves is soon used up.
+            while (answer := send()).status_code == 202 and acknowledged < 1000:
+                acknowledged += 1
+                fill(small_disk / "ballast")
+            assert acknowledged > 0
+            assert answer.status_code == 503
+            assert "no space left" in answer.json()["detail"].lower()
+            assert int(answer.headers["retry-after"]) >= 1
+            assert send().status_code == 503
+            assert count(database) == 500 * acknowledged
+            (small_disk / "ballast").unlink()
+            wait_until(lambda: send().status_code == 202, "it takes readings again")
+            assert count(database) == 500 * (acknowledged + 1)
+    finally:
+        server.stop()
 
 
 def test_full_disk_is_refused_and_said(served: Served, database: Database) -> None:
