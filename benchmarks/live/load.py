@@ -16,7 +16,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from locust import FastHttpUser, constant_throughput, events, task
+from locust import FastHttpUser, events, task
 
 BATCH = int(os.environ["LOAD_BATCH"])
 RATE = float(os.environ["LOAD_RATE"])
@@ -33,8 +33,11 @@ random.seed(1)
 class Sender(FastHttpUser):
     """A phone, or a gateway of many: its readings are of this very moment."""
 
-    if RATE:
-        wait_time = constant_throughput(RATE)
+    taken = 0.0
+
+    def wait_time(self) -> float:
+        """Wait as independent senders do: a fixed rhythm drifts until all send at one moment."""
+        return max(0.0, random.expovariate(RATE) - self.taken) if RATE else 0.0
 
     @task
     def send(self) -> None:
@@ -47,7 +50,8 @@ class Sender(FastHttpUser):
         headers = {"Content-Type": kind, "Authorization": f"Bearer {os.environ['LOAD_TOKEN']}"}
         began = time.monotonic()
         answer = self.client.post(PATH, data=content, headers=headers)
-        times.append((began, time.monotonic() - began, answer.status_code))
+        self.taken = time.monotonic() - began
+        times.append((began, self.taken, answer.status_code))
 
 
 def _reading() -> dict[str, object]:
