@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 #: How long requests in progress may take when it is stopped.
 _GRACE_SECONDS = 10
 _BACKLOG = 1024
+_SWITCH_SECONDS = 0.0005
 
 
 def register(app: typer.Typer) -> None:
@@ -44,6 +46,8 @@ def serve(
     listening = _listen(host or options.live_host, port or options.live_port)
     address = "http://{}:{}".format(*listening.getsockname()[:2])
     console.print(f"live API: [bold]{address}[/]  (documentation: {address}/docs; Ctrl-C stops it)")
+    # The thread that stores readings must get its turn at once, or senders wait for its waits.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     with listening, asyncio.Runner(loop_factory=_event_loop()) as runner:
         runner.run(_serve(deployment, listening, scoring=scoring))
     console.print("stopped")

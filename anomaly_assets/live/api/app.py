@@ -80,6 +80,7 @@ def create_app(
         lifespan=_lifespan,
     )
     app.state.context = context
+    app.router.routes.append(readings.DirectRoute())
     for module in (readings, results, latest, events, webhooks, health):
         app.include_router(module.router)
     _handle_errors(app)

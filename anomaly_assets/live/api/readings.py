@@ -8,13 +8,17 @@ from contextlib import aclosing
 from typing import Annotated, Final
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter, ValidationError
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from anomaly_assets.live.api.answers import Tally
-from anomaly_assets.live.api.context import Context, ContextOf
+from anomaly_assets.live.api.context import Context, ContextOf, context_of
 from anomaly_assets.live.api.documents import READINGS_BODY
 from anomaly_assets.live.api.models import Problem, TakenModel
 from anomaly_assets.live.api.once import answered_once
-from anomaly_assets.live.api.security import WriterOf
+from anomaly_assets.live.api.security import WriterOf, writer_of
 from anomaly_assets.live.bodies import (
     JSON_TYPE,
     BodyError,
@@ -32,6 +36,7 @@ from anomaly_assets.live.tokens import Principal
 router = APIRouter(tags=["readings"])
 
 SOURCE: Final = "api"
+PATH: Final = "/v1/readings"
 #: Largest NDJSON stream; its rows are stored while it comes.
 STREAM_BYTES: Final = 1 << 30
 _STREAMED_ROWS: Final = 2000
@@ -41,10 +46,11 @@ _PIECE: Final = 64 << 10
 _PAUSE_SECONDS: Final = 30.0
 _LONGEST_WAIT_SECONDS: Final = 10.0
 _MOST_LOOKS: Final = 10_000
+_SWITCH: Final = TypeAdapter(bool)
 
 
 @router.post(
-    "/v1/readings",
+    PATH,
     status_code=202,
     response_model=TakenModel,
     responses={
@@ -103,6 +109,33 @@ async def take_readings(
         if key is None:
             return await take()
         return await answered_once(context, principal, key, body, take)
+
+
+class DirectRoute(Route):
+    """``POST /v1/readings`` without FastAPI in between, whose work takes as long as all of ours.
+
+    It stands before the route above, which describes it in the API's document.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(PATH, _take_directly, methods=["POST"])
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Say which route it is, as FastAPI's do: requests are counted by it."""
+        match, child = super().matches(scope)
+        return match, {**child, "route": self}
+
+
+async def _take_directly(request: Request) -> Response:
+    context = await context_of(request)
+    principal = await writer_of(request, context)
+    looks = False
+    if request.scope["query_string"]:
+        try:
+            looks = _SWITCH.validate_python(request.query_params.get("first_looks", False))
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from error
+    return await take_readings(request, context, principal, looks)
 
 
 async def _rows_of(context: Context, kind: str, body: bytearray) -> list[Row]:

@@ -13,7 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from anomaly_assets.live.api.context import Context, ContextOf
 from anomaly_assets.live.gate import usable_entity
 from anomaly_assets.live.posting import Network
-from anomaly_assets.live.tokens import Principal, TokenBook, TokenError
+from anomaly_assets.live.tokens import Principal, TokenError
 
 _BEARER: Final = HTTPBearer(
     auto_error=False, description="A token made with `anomaly-assets tokens create`."
@@ -27,24 +27,31 @@ async def _principal(
 ) -> Principal:
     if given is None:
         raise HTTPException(401, "send the header Authorization: Bearer <token>", _CHALLENGE)
-    address = sender_address(request, context.deployment.settings.live_trusted_proxies)
+    tokens, secret = context.tokens, given.credentials
+    proxies = context.deployment.settings.live_trusted_proxies
     try:
-        principal = await _known(context.tokens, given.credentials, address)
+        if not tokens.is_proven(secret):
+            # Of an address that tries too many tokens none is looked up.
+            tokens.failures.require(sender_address(request, proxies))
+        principal = tokens.recall(secret)
+        if principal is None:
+            principal = await asyncio.to_thread(tokens.check, secret)
     except TokenError as error:
-        context.tokens.failures.note(address)
+        tokens.failures.note(sender_address(request, proxies))
         raise HTTPException(401, str(error), _CHALLENGE) from error
     context.request_rate.take(principal.token_id, 1)
     return principal
 
 
-async def _known(tokens: TokenBook, secret: str, address: str) -> Principal:
-    """Return whom a token stands for; of an address that tries too many, none is looked up."""
-    if not tokens.is_proven(secret):
-        tokens.failures.require(address)
-    principal = tokens.recall(secret)
-    if principal is None:
-        principal = await asyncio.to_thread(tokens.check, secret)
-    return principal
+async def writer_of(request: Request, context: Context) -> Principal:
+    """Return who sends readings, for a route that FastAPI does not call.
+
+    Raises
+    ------
+    HTTPException
+        401 or 403, as for every other route.
+    """
+    return await _writer(request, context, await _BEARER(request))
 
 
 async def _writer(request: Request, context: ContextOf, given: Given) -> Principal:
