@@ -9,31 +9,20 @@ from fastapi import APIRouter, HTTPException, Query
 
 from anomaly_assets.live.api.context import Context, ContextOf
 from anomaly_assets.live.api.lookups import known_entities, latest_scores
-from anomaly_assets.live.api.models import LatestModel, LatestScoreModel, Problem
-from anomaly_assets.live.api.results import EntityId
+from anomaly_assets.live.api.models import REFUSALS, LatestModel, LatestScoreModel
+from anomaly_assets.live.api.results import After, EntityId
 from anomaly_assets.live.api.security import ReaderOf, visible_entity
 from anomaly_assets.live.cache import LatestScore
 
-router = APIRouter(tags=["results"])
+router = APIRouter(tags=["results"], responses=REFUSALS)
 
 
-@router.get(
-    "/v1/latest",
-    responses={
-        401: {"model": Problem, "description": "the token is missing or refused"},
-        403: {"model": Problem, "description": "the token is not good for this"},
-        422: {"description": "a parameter is unusable"},
-        429: {"model": Problem, "description": "too many questions; see Retry-After"},
-        503: {"model": Problem, "description": "the database is away; see Retry-After"},
-    },
-)
+@router.get("/v1/latest")
 async def latest(
     context: ContextOf,
     principal: ReaderOf,
     entity_id: EntityId = None,
-    after: Annotated[
-        str, Query(max_length=200, description="entities behind this one, by identifier")
-    ] = "",
+    after: After = "",
     limit: Annotated[int, Query(ge=1, le=1000, description="entities")] = 100,
 ) -> LatestModel:
     """Return the newest score of each entity, from memory where it is there.

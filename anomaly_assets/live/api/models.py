@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, Field
 
@@ -15,6 +15,16 @@ class Problem(BaseModel):
     """Why a request was refused."""
 
     detail: str
+
+
+#: What every route that takes a token may answer.
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"model": Problem, "description": "the token is missing or refused"},
+    403: {"model": Problem, "description": "the token is not good for this"},
+    422: {"description": "something given is unusable"},
+    429: {"model": Problem, "description": "too much at once; see Retry-After"},
+    503: {"model": Problem, "description": "the database is away; see Retry-After"},
+}
 
 
 class BadRow(BaseModel):

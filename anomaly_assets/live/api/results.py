@@ -13,6 +13,7 @@ from anomaly_assets.errors import AnomalyAssetsError
 from anomaly_assets.live.api.context import ContextOf
 from anomaly_assets.live.api.lookups import explanation_of, health_of, known_entities
 from anomaly_assets.live.api.models import (
+    REFUSALS,
     AnomaliesModel,
     AnomalyModel,
     EntityModel,
@@ -28,16 +29,7 @@ from anomaly_assets.storage.entities import EntityRow
 from anomaly_assets.storage.queries import top_anomalies
 from anomaly_assets.streams.catalogue import Stream
 
-router = APIRouter(
-    tags=["results"],
-    responses={
-        401: {"model": Problem, "description": "the token is missing or refused"},
-        403: {"model": Problem, "description": "the token is not good for this"},
-        422: {"description": "a parameter is unusable"},
-        429: {"model": Problem, "description": "too many questions; see Retry-After"},
-        503: {"model": Problem, "description": "the database is away; see Retry-After"},
-    },
-)
+router = APIRouter(tags=["results"], responses=REFUSALS)
 _DEFAULT_SPAN: Final = timedelta(days=7)
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
@@ -46,6 +38,7 @@ EntityId = Annotated[
     str | None,
     Query(max_length=200, description="one entity; default: all that the token is good for"),
 ]
+After = Annotated[str, Query(max_length=200, description="entities behind this one, by identifier")]
 Score = Annotated[float, Query(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
@@ -89,9 +82,7 @@ def streams(
     context: ContextOf,
     principal: ReaderOf,
     entity_id: EntityId = None,
-    after: Annotated[
-        str, Query(max_length=200, description="entities behind this one, by identifier")
-    ] = "",
+    after: After = "",
     limit: Annotated[int, Query(ge=1, le=100, description="entities")] = 20,
 ) -> StreamsModel:
     """Return what is watched, and how the streams are doing."""

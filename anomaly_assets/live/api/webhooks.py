@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from anomaly_assets.errors import InputError
 from anomaly_assets.live.api.context import ContextOf
-from anomaly_assets.live.api.models import Problem
+from anomaly_assets.live.api.models import REFUSALS, Problem
 from anomaly_assets.live.api.results import EntityId
 from anomaly_assets.live.api.security import ReaderOf, WriterOf, visible_entity
 from anomaly_assets.live.bodies import BodyError, require_size
@@ -29,16 +29,7 @@ from anomaly_assets.storage.webhooks import (
     resume_webhook,
 )
 
-router = APIRouter(
-    tags=["webhooks"],
-    responses={
-        401: {"model": Problem, "description": "the token is missing or refused"},
-        403: {"model": Problem, "description": "the token is not good for this"},
-        422: {"description": "something given is unusable"},
-        429: {"model": Problem, "description": "too much at once; see Retry-After"},
-        503: {"model": Problem, "description": "the database is away; see Retry-After"},
-    },
-)
+router = APIRouter(tags=["webhooks"], responses=REFUSALS)
 _NOT_FOUND: Final[dict[int | str, dict[str, Any]]] = {
     404: {"model": Problem, "description": "there is none, or not for this token"}
 }

@@ -246,6 +246,24 @@ def test_odd_questions_are_refused_not_failed(served: Served) -> None:
     assert served.client.get("/v1/explanations/nonsense").status_code == 422
 
 
+def test_latest_scores_come_from_tables_where_nothing_is_in_memory(
+    served: Served, database: Database
+) -> None:
+    """Each entity's newest score, those that a token may see; the rest by `after`."""
+    for entity, score in (("ann", 0.9), ("bob", 0.2)):
+        store_anomaly(database, entity, score)
+    served.client.post(URL, json=reading(entity="eve"))
+    found = served.client.get("/v1/latest").json()
+    assert [(one["entity_id"], one["is_anomaly"]) for one in found["entities"]] == [
+        ("ann", True),
+        ("bob", False),
+    ]
+    assert served.client.get("/v1/latest", params={"limit": 1}).json()["next"] == "ann"
+    own = served.of_entity("bob")
+    assert [one["entity_id"] for one in own.get("/v1/latest").json()["entities"]] == ["bob"]
+    assert own.get("/v1/latest", params={"entity_id": "ann"}).status_code == 403
+
+
 def test_single_reading_is_told_what_it_looks_like(
     scoring: Served, pipeline: PipelineDouble
 ) -> None:
