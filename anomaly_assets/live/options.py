@@ -28,6 +28,9 @@ class PipelineOptions:
     explain_every
         Explain in batches that far apart (the high-frequency profile: a minute); None explains each
         window as soon as it calls for it.
+    explain_above
+        Explain windows with a final score above this alone (the high-frequency profile: 0.8); None
+        explains all that call for it. Dagster explains them all in any case.
     retry_every
         How often a quarantined entity, or a database that was away, is tried again.
     remembered_windows
@@ -53,6 +56,7 @@ class PipelineOptions:
     revise_after: timedelta = timedelta(seconds=1)
     check_every: timedelta = timedelta(seconds=5)
     explain_every: timedelta | None = None
+    explain_above: float | None = None
     retry_every: timedelta = timedelta(minutes=5)
     remembered_windows: int = 48
     checkpoints: int = 4
@@ -65,4 +69,8 @@ class PipelineOptions:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Return what the settings say."""
-        return cls(explain_every=settings.live_explanation_interval or None)
+        usual = settings.live_explanation_threshold == settings.explanation_threshold
+        return cls(
+            explain_every=settings.live_explanation_interval or None,
+            explain_above=None if usual else settings.live_explanation_threshold,
+        )

@@ -400,8 +400,9 @@ class StreamingPipeline:
         entity = live.entity
         told = [outcome.result(entity.entity_id, live.catalogue) for outcome in made]
         self.counts.subscribers_dropped += self._broadcast.publish(told)
+        above = self.options.explain_above
         for outcome in made:
-            if outcome.evidence is not None:
+            if outcome.evidence is not None and (above is None or outcome.evidence.score > above):
                 what = Unexplained(entity, outcome.window, outcome.revision, outcome.evidence)
                 self.counts.explanations_dropped += self._backlog.put(what)
         return told

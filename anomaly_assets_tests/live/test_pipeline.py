@@ -276,6 +276,24 @@ def test_every_word_reaches_subscribers(following: Following) -> None:
     run_async(work())
 
 
+def test_only_what_is_far_above_is_explained_where_that_is_chosen(following: Following) -> None:
+    """The results stay; fewer windows wait for their explanation, those with the highest scores."""
+
+    async def waiting(above: float | None) -> int:
+        following.options = PipelineOptions(explain_above=above)
+        await following.start()
+        await following.send(people_sending(["ann"], TWO_HOURS, faults=[SPIKE]))
+        waiting = following.pipeline.waiting_explanations
+        await following.pipeline.stop()
+        return waiting
+
+    async def work() -> None:
+        everything = await waiting(None)
+        assert everything > await waiting(0.99) == 0
+
+    run_async(work())
+
+
 def test_a_late_reading_of_a_stored_window_is_taken_in_before_the_replay(
     following: Following,
 ) -> None:
