@@ -94,10 +94,12 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
             msg = f"the API ended with {process.returncode}"
             raise RuntimeError(msg)
         try:
-            with urllib.request.urlopen(f"{url}/v1/health", timeout=5):  # noqa: S310 - our own
-                return
+            with urllib.request.urlopen(f"{url}/v1/health", timeout=5) as answer:  # noqa: S310 - our own
+                if json.load(answer)["pipeline"] == "running":
+                    return
         except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+            pass
+        time.sleep(0.2)
     msg = f"the API is not ready after {_PATIENCE_SECONDS:.0f} s"
     raise RuntimeError(msg)
 
