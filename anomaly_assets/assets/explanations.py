@@ -26,7 +26,11 @@ def explanations(
     current = deployment.current
     windows = windows_of(context)
     metadata = describe(current, explain_windows(current, deployment.entities(), windows))
-    return dg.MaterializeResult(metadata={**metadata, **_picture(current, windows)})
+    picture = _picture(current, windows)
+    if picture:
+        # Metadata of the materialisation would be copied to every partition of the range.
+        context.log_event(dg.AssetObservation("explanations", metadata=picture))
+    return dg.MaterializeResult(metadata=metadata)
 
 
 def _picture(deployment: Deployment, windows: WindowRange) -> dict[str, dg.MetadataValue]:

@@ -1,0 +1,1 @@
+"""A year of one person through Dagster, and what the database answers then."""
