@@ -151,6 +151,9 @@ class Settings(BaseSettings):
         (), description="apprise addresses that alerts are sent to (JSON list)"
     )
     alert_urls_file: Path | None = Field(None, description="further ones, one a line")
+    report_urls: tuple[SecretStr, ...] = Field(
+        (), description="apprise addresses that the daily report is sent to (JSON list)"
+    )
     alerts_per_hour: int = Field(12, ge=1)
     alerts_per_hour_per_entity: int = Field(4, ge=0)
     alert_quiet_hours: str | None = Field(

@@ -54,8 +54,8 @@ _SMALL_STREAMS, _SMALL_WIDTH, _SMALL_DPI = 4, 7.5, 80
 #: Half of the expected band, in tier 1's scales.
 _BAND_SCALES = 2.0
 #: Colours that people with any kind of colour vision tell apart (Okabe and Ito, 2008).
-_ACTUAL, _EXPECTED, _EPISODE, _ONSET = "#0072B2", "#555555", "#E69F00", "#D55E00"
-_STYLE: Final[dict[Any, Any]] = {
+ACTUAL, EXPECTED, EPISODE, ONSET = "#0072B2", "#555555", "#E69F00", "#D55E00"
+STYLE: Final[dict[Any, Any]] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
     "axes.spines.top": False,
@@ -182,7 +182,7 @@ def draw(explanation: Explanation, lines: list[Timeline], *, width: float = 9.0)
     import matplotlib as mpl  # noqa: PLC0415 - see the module's docstring
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         summary = textwrap.wrap(explanation.summary, int(width * 15))
         height = 0.9 + 0.16 * len(summary) + 1.05 * max(len(lines), 1)
         figure = Figure(figsize=(width, height))
@@ -205,7 +205,7 @@ def as_bytes(figure: Figure, form: str, *, dpi: int = 150) -> bytes:
     import matplotlib as mpl  # noqa: PLC0415 - see the module's docstring
 
     buffer = io.BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(buffer, format=form, dpi=dpi, metadata=_METADATA[form])
     return buffer.getvalue()
 
@@ -293,7 +293,7 @@ def _draw_stream(panel: Axes, line: Timeline) -> None:
             np.append(low, low[-1]),
             np.append(high, high[-1]),
             step="post",
-            color=_EXPECTED,
+            color=EXPECTED,
             alpha=0.22,
             linewidth=0.0,
         )
@@ -302,7 +302,7 @@ def _draw_stream(panel: Axes, line: Timeline) -> None:
         panel.plot(
             _days(line.times[seen[part]] + 30),
             line.values[seen[part]],
-            color=_ACTUAL,
+            color=ACTUAL,
             linewidth=0.0 if line.happening else 1.0,
             marker="." if line.happening or part.stop - part.start == 1 else None,
             markersize=3.5,
@@ -313,7 +313,7 @@ def _draw_stream(panel: Axes, line: Timeline) -> None:
             [0.04 if upwards else 0.96],
             transform=panel.get_xaxis_transform(),
             marker="^" if upwards else "v",
-            color=_ONSET,
+            color=ONSET,
             markersize=6.0,
             linewidth=0.0,
             clip_on=False,
@@ -328,10 +328,10 @@ def _draw_stream(panel: Axes, line: Timeline) -> None:
 
 def _mark_episode(panel: Axes, explanation: Explanation) -> None:
     start, end = _days(np.array([explanation.episode_start, explanation.episode_end]))
-    panel.axvspan(start, end, color=_EPISODE, alpha=0.18, linewidth=0.0, zorder=0)
+    panel.axvspan(start, end, color=EPISODE, alpha=0.18, linewidth=0.0, zorder=0)
     told = explanation.window_start
     for edge in _days(np.array([told, told + WINDOW_SECONDS])):
-        panel.axvline(edge, color=_EPISODE, linewidth=0.8, zorder=1)
+        panel.axvline(edge, color=EPISODE, linewidth=0.8, zorder=1)
 
 
 def _local_time(panel: Axes, explanation: Explanation) -> None:
@@ -360,14 +360,14 @@ def _legend(figure: Figure, panel: Axes, lines: list[Timeline]) -> None:
     from matplotlib.patches import Patch  # noqa: PLC0415
 
     handles: list[Any] = [
-        Line2D([], [], color=_ACTUAL, linewidth=1.0, label="actual"),
-        Patch(facecolor=_EXPECTED, alpha=0.22, label="expected"),
-        Patch(facecolor=_EPISODE, alpha=0.3, label="episode"),
-        Line2D([], [], color=_EPISODE, linewidth=0.8, label="window explained"),
+        Line2D([], [], color=ACTUAL, linewidth=1.0, label="actual"),
+        Patch(facecolor=EXPECTED, alpha=0.22, label="expected"),
+        Patch(facecolor=EPISODE, alpha=0.3, label="episode"),
+        Line2D([], [], color=EPISODE, linewidth=0.8, label="window explained"),
     ]
     if any(line.onsets for line in lines):
         handles.append(
-            Line2D([], [], color=_ONSET, marker="^", linewidth=0.0, label="excursion began")
+            Line2D([], [], color=ONSET, marker="^", linewidth=0.0, label="excursion began")
         )
     anchor = (0.965, panel.get_position().y1 + 0.02 / figure.get_figheight())
     figure.legend(
