@@ -21,6 +21,7 @@ from anomaly_assets.cli import (
     tokens,
     up,
     views,
+    watch,
     webhooks,
 )
 from anomaly_assets.errors import AnomalyAssetsError
@@ -38,6 +39,7 @@ for module in (
     importing,
     runs,
     views,
+    watch,
     labels,
     suggestions,
     serve,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -175,6 +175,66 @@ def strongest_scores(
     starts = np.array([row[0] for row in rows], dtype=np.int64)
     scores = np.array([row[1:] for row in rows], dtype=np.float64).reshape(len(rows), 3)
     return starts, scores
+
+
+def recent_scores(
+    connection: Connection, span: timedelta, *, entity_id: str | None = None
+) -> tuple[datetime | None, dict[str, list[float | None]]]:
+    """Return the final scores of the last windows of every entity, or of one.
+
+    Parameters
+    ----------
+    connection
+        To the database.
+    span
+        How far back from the newest window with a final score, of whomever.
+    entity_id
+        Of whom; None is everybody.
+
+    Returns
+    -------
+    datetime or None
+        End of the newest window; None before the first score.
+    dict
+        Scores by entity, a value a window, oldest first; None where a window has no score.
+    """
+    row = connection.execute(
+        "SELECT max(timestamp) FROM entities AS n, LATERAL (SELECT timestamp FROM anomaly_scores "
+        "WHERE entity_id = n.entity_id AND stream_id = %(row)s AND method = %(method)s "
+        "ORDER BY timestamp DESC LIMIT 1) AS newest "
+        "WHERE %(entity)s::text IS NULL OR n.entity_id = %(entity)s",
+        {"row": ENTITY_ROW, "method": Method.ENSEMBLE, "entity": entity_id},
+    ).fetchone()
+    newest: datetime | None = None if row is None else row[0]
+    if newest is None:
+        return None, {}
+    step = timedelta(seconds=WINDOW_SECONDS)
+    windows = max(1, span // step)
+    first = newest - (windows - 1) * step
+    scores: dict[str, list[float | None]] = {
+        name: [None] * windows
+        for (name,) in connection.execute(
+            "SELECT entity_id FROM entities WHERE %(entity)s::text IS NULL "
+            "OR entity_id = %(entity)s ORDER BY entity_id",
+            {"entity": entity_id},
+        )
+    }
+    for name, at, score in connection.execute(
+        "SELECT entity_id, timestamp, anomaly_score FROM anomaly_scores "
+        "WHERE stream_id = %(row)s AND method = %(method)s "
+        "AND timestamp >= %(first)s AND timestamp <= %(newest)s "
+        "AND (%(entity)s::text IS NULL OR entity_id = %(entity)s)",
+        {
+            "row": ENTITY_ROW,
+            "method": Method.ENSEMBLE,
+            "first": first,
+            "newest": newest,
+            "entity": entity_id,
+        },
+    ):
+        if name in scores:
+            scores[name][(at - first) // step] = score
+    return newest + step, scores
 
 
 def scored_until(connection: Connection, entity_id: str) -> int | None:

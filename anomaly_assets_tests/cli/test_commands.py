@@ -321,6 +321,34 @@ class TestViews:
             "failures": {},
         }
 
+    def test_watch_once(self, processed: Database) -> None:
+        """One look shows the last three hours of each entity, as its table has them."""
+        document = call("watch", "--json").document
+        assert datetime.fromisoformat(document["until"]) == END
+        (scores,) = document["entities"].values()
+        stored = query(
+            processed,
+            "SELECT anomaly_score FROM anomaly_scores WHERE method = 'ensemble' "
+            "ORDER BY timestamp DESC LIMIT 36",
+        )
+        assert scores == [score for (score,) in reversed(stored)]
+        shown = call("watch", "--once", "--entity", "ann")
+        assert shown.code == 0
+        assert "ann" in shown.out
+
+    def test_watch_of_a_new_deployment(self, fresh: Database) -> None:
+        """Without a score there is nothing to see, and that is said."""
+        assert fresh.url
+        assert call("watch", "--json").document["until"] is None
+        assert "no window has a final score yet" in call("watch", "--once").out
+
+    def test_watch_of_a_stranger(self, processed: Database) -> None:
+        """An entity that is not there is an error that names those that are."""
+        assert processed.name
+        answer = call("watch", "--entity", "nobody")
+        assert answer.code == 1
+        assert "known entities: ann" in " ".join(answer.err.split())
+
     def test_anomalies(self, processed: Database) -> None:
         """The highest scores come first; filters hold."""
         everything = call("anomalies", "--min-score", 0, "--limit", 1000, "--json").document
