@@ -17,7 +17,7 @@ NAME ?=
 export DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS := 1
 export DAGSTER_EVENT_BATCH_SIZE := 1000
 
-.PHONY: help demo dev test lint types format bench evaluate clean
+.PHONY: help demo dev test lint types format docs bench evaluate clean
 
 help: ## Show this help
 	@echo "make <target>"
@@ -44,6 +44,10 @@ format: .venv/.installed-to-develop ## Rewrite the code as ruff likes it
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: .venv/.installed-to-develop ## Build the documentation as a site: site/index.html
+	$(PY) -m mkdocs build --strict --quiet
+
 # One thread, so that figures do not depend on what else the cores are doing.
 bench: export OMP_NUM_THREADS := 1
 bench: export OPENBLAS_NUM_THREADS := 1
@@ -66,7 +70,7 @@ evaluate: .venv/.installed-to-develop ## Score a labelled data set (NAME=...), a
 	@$(PY) -m anomaly_assets evaluate "$(NAME)" --json $(ARGS)
 
 clean: ## Remove caches, environments and tools; data in .anomaly_assets stays
-	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .tools site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --inexact keeps what developing added.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
@@ -103,6 +104,42 @@ def test_every_command_is_documented_with_an_example() -> None:
     examples = re.findall(r"^\| `(\w+)` \| `anomaly-assets (\w+)[^`]*` \|", text, re.MULTILINE)
     assert {command for command, example in examples if command == example} == commands
     assert len(examples) == len(commands)
+
+
+def shown_commands() -> list[tuple[str, str]]:
+    """Return the commands of ours that pages show in blocks, each with its page."""
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        for block in re.findall(r"^ *```(?:sh|bash)?\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+            joined = block.replace("\\\n", " ")
+            found += [
+                (str(page.relative_to(ROOT)), line)
+                for line in re.findall(r"anomaly-assets +(.+)$", joined, re.MULTILINE)
+            ]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), shown_commands())
+def test_shown_commands_are_understood(page: str, line: str) -> None:
+    """Every command a page shows has the options and arguments that it is shown with."""
+    words = shlex.split(re.split(r" [|&]|\)$|&& ", line.partition(" #")[0])[0], comments=True)
+    # Typer's own copy of click: its classes are not those of the package.
+    command: Any = typer.main.get_group(app)
+    context = command.context_class(command, info_name=command.name)
+    while hasattr(command, "commands"):
+        name, *words = words
+        assert name in command.commands, f"{page}: {line}"
+        command = command.commands[name]
+        context = command.context_class(command, parent=context, info_name=name)
+    command.make_context(command.name, list(words), parent=context.parent)
+
+
+def test_the_site_has_every_page() -> None:
+    """Nothing that is written is missing from the site's navigation."""
+    text = (ROOT / "mkdocs.yml").read_text()
+    pages = [str(page.relative_to(DOCS)) for page in PAGES if DOCS in page.parents]
+    assert [page for page in pages if page not in text] == []
 
 
 def test_every_asset_is_named() -> None:

@@ -39,6 +39,7 @@ TARGETS = {
     "types": "check types",
     "format": "rewrite the code",
     "bench": "run a benchmark",
+    "docs": "build the documentation",
     "evaluate": "score a labelled set",
     "clean": "remove what the others made",
 }
