@@ -34,6 +34,14 @@ class StateError(AnomalyAssetsError):
     """Model state is unusable or out of order."""
 
 
+class RetentionError(StateError):
+    """Something is asked for that readings would be needed for which retention has dropped."""
+
+
+class EntityForgottenError(StateError):
+    """An entity was deleted while something was being written of it."""
+
+
 class SnapshotRefusedError(StateError):
     """A snapshot failed verification (signature, digest, version, length) before unpickling."""
 

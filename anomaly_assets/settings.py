@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     keep_monthly_snapshots: int = Field(12, ge=1)
     keep_network_days: int = Field(90, ge=1)
     partition_months_ahead: int = Field(3, ge=1, le=24)
+    raw_months: int = Field(
+        6, ge=0, le=1200, description="months that raw readings are kept; 0: for ever"
+    )
 
     port: int = Field(3000, ge=1, le=65535, description="of the Dagster webserver")
     host: str = "127.0.0.1"

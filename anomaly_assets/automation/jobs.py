@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from anomaly_assets.assets.resources import DeploymentResource
+from anomaly_assets.pipeline.retention import retain_readings
 from anomaly_assets.pipeline.upkeep import (
     prepare_partitions,
     prune_live,
@@ -64,10 +65,30 @@ def retain_live(context: dg.OpExecutionContext, deployment: DeploymentResource) 
     return keys + alerts
 
 
+@dg.op
+def retain_raw_readings(context: dg.OpExecutionContext, deployment: DeploymentResource) -> int:
+    """Aggregate readings past retention by the hour, verify that, and drop them."""
+    report = retain_readings(deployment.current, datetime.now(tz=UTC))
+    for outlook in report.waiting:
+        start = outlook.piece.start.date().isoformat()
+        context.log.warning("readings from %s on are kept: %s", start, outlook.reason)
+    context.add_output_metadata(
+        {
+            "server": report.server,
+            "old_before": "never" if report.before is None else report.before.isoformat(),
+            "readings": report.readings,
+            "hourly_values": sum(one.hours for one in report.dropped),
+            "dropped": dg.MetadataValue.json([one.piece.name for one in report.dropped]),
+            "waiting": dg.MetadataValue.json([one.piece.name for one in report.waiting]),
+        }
+    )
+    return report.readings
+
+
 @dg.job(
     description=(
-        "Database partitions of the months to come; retention of model snapshots, networks, "
-        "idempotency keys and alerts."
+        "Database partitions of the months to come; retention of readings, model snapshots, "
+        "networks, idempotency keys and alerts."
     )
 )
 def upkeep() -> None:
@@ -76,3 +97,4 @@ def upkeep() -> None:
     retain_snapshots()
     retain_networks()
     retain_live()
+    retain_raw_readings()

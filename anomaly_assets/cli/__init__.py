@@ -15,6 +15,8 @@ from anomaly_assets.cli import (
     evaluate,
     importing,
     labels,
+    privacy,
+    retention,
     runs,
     serve,
     suggestions,
@@ -47,6 +49,8 @@ for module in (
     alerts,
     webhooks,
     evaluate,
+    privacy,
+    retention,
 ):
     module.register(app)
 

@@ -14,6 +14,7 @@ from anomaly_assets.automation.instance import open_instance, prepare
 from anomaly_assets.cli.common import JsonOption, console, moment, open_deployment, print_json
 from anomaly_assets.errors import AnomalyAssetsError, InputError
 from anomaly_assets.pipeline.completeness import complete_until
+from anomaly_assets.pipeline.dropped import require_readings
 from anomaly_assets.pipeline.replay import (
     accept_late,
     last_window,
@@ -74,6 +75,7 @@ def replay(
         msg = f"no window from {from_} on has been processed yet; use anomaly-assets backfill"
         raise AnomalyAssetsError(msg)
     _require_known(start)
+    require_readings(deployment, start)
     accepted = accept_late(deployment, start)
     if accepted and not as_json:
         console.print(f"{accepted} late readings from beyond the horizon are taken in")

@@ -32,6 +32,7 @@ from anomaly_assets.ingestion.validate import (
 from anomaly_assets.storage.entities import ensure_entity, require_entity_id
 from anomaly_assets.storage.journal import AppendReport, append_readings
 from anomaly_assets.storage.rejections import record_rejections
+from anomaly_assets.storage.retention import raw_limits
 from anomaly_assets.streams.aggregation import Readings
 
 if TYPE_CHECKING:
@@ -185,18 +186,19 @@ def ingest_files(  # noqa: PLR0913 - the public face, all by name
     started = time.perf_counter()
     options = options or IngestOptions()
     _require_usable(options, entity_id)
-    gate = Gate(
-        catalogue,
-        now or datetime.now(tz=UTC),
-        options.future_tolerance,
-        entity_id,
-        options.zone,
-        options.start,
-        options.step,
-    )
     report = IngestReport()
     first_index = 0
     with database.connect() as connection:
+        gate = Gate(
+            catalogue,
+            now or datetime.now(tz=UTC),
+            options.future_tolerance,
+            entity_id,
+            options.zone,
+            options.start,
+            options.step,
+            raw_limits(connection),
+        )
         for path in paths:
             layout = layout_of(path)
             _require_sense(path, layout, gate)

@@ -6,7 +6,7 @@ reason, row by row, and kept; nothing is guessed, clipped or dropped in silence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from anomaly_assets.ingestion.times import microseconds_of, parse_times
 from anomaly_assets.storage.identifiers import RejectionReason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anomaly_assets.ingestion.files import Chunk, Layout, MalformedRow
     from anomaly_assets.streams.catalogue import Catalogue
@@ -50,6 +50,8 @@ class Gate:
         IANA zone of times that name none.
     start, step
         Time of row 0 and time between rows, for files without times.
+    raw_from
+        By entity, since when its readings are kept: older ones have been aggregated and dropped.
     """
 
     catalogue: Catalogue
@@ -59,6 +61,7 @@ class Gate:
     zone: str = "UTC"
     start: datetime | None = None
     step: timedelta | None = None
+    raw_from: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ def check(
     """Tell the readings of a chunk from what has to be refused.
 
     A row is refused for the first that holds of: not as many cells as the header, no usable entity,
-    unknown stream, unreadable time (or before the year 2000), time in the future, no value, value
+    unknown stream, unreadable time (or before the year 2000), time in the future or before what
+    retention has left, no value, value
     is no number, not finite, outside the stream's valid range. In a wide file a cell that is empty
     or NaN is no reading, and is not refused either.
 
@@ -163,6 +167,7 @@ def check(
         (RejectionReason.UNKNOWN_STREAM, ~known),
         (RejectionReason.WRONG_TIME, ~known_time | (at < microseconds_of(EARLIEST))),
         (RejectionReason.FUTURE_TIME, future),
+        (RejectionReason.PAST_RETENTION, at < _kept_since(gate, entities)[entity[row]]),
         (RejectionReason.EMPTY_VALUE, cells.is_empty),
         (RejectionReason.NOT_A_NUMBER, ~cells.is_number),
         (RejectionReason.NOT_FINITE, ~finite),
@@ -240,12 +245,13 @@ class _Describer:
             if stream >= 0 or self._unknown is None
             else _text(self._unknown, row)
         )
+        whose = self._entities[entity] if entity >= 0 else ""
         return Rejected(
-            self._entities[entity] if entity >= 0 else "",
+            whose,
             name[:_LONGEST_ID],
             self._raw(row, name)[:_LONGEST_RAW],
             reason,
-            self._detail(reason, name, stream),
+            self._detail(reason, name, stream, whose),
             int(self._chunk.row_numbers[row]),
             microseconds,
         )
@@ -256,12 +262,17 @@ class _Describer:
             columns = tuple(c for c in columns if c not in self._layout.streams or c == name)
         return ",".join(_text(self._chunk.cells.column(column), row) for column in columns)
 
-    def _detail(self, reason: RejectionReason, name: str, stream: int) -> str:
+    def _detail(self, reason: RejectionReason, name: str, stream: int, whose: str) -> str:
         if reason is RejectionReason.UNKNOWN_STREAM:
             return f"no stream of catalogue {self._gate.catalogue.name!r}"
         if reason is RejectionReason.OUT_OF_RANGE:
             bounds = self._gate.catalogue.streams[stream].valid_range
             return f"outside the valid range {bounds} of stream {name!r}"
+        if reason is RejectionReason.PAST_RETENTION:
+            return (
+                f"before {self._gate.raw_from[whose]:%Y-%m-%d %H:%M} UTC, since when readings of "
+                f"{whose!r} are kept; the older ones were aggregated by the hour and dropped"
+            )
         return {
             RejectionReason.MISSING_ENTITY: "no printable entity of up to 200 characters",
             RejectionReason.WRONG_TIME: f"no ISO 8601 time since {EARLIEST.year}",
@@ -408,6 +419,13 @@ def _text(column: pa.Array, row: int) -> str:
 def _clean(text: str) -> str:
     # PostgreSQL stores any character but this one.
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def _kept_since(gate: Gate, entities: Sequence[str]) -> IntArray:
+    """Return since when readings of each entity are kept; the last one is of no entity at all."""
+    ever = np.iinfo(np.int64).min
+    kept = [gate.raw_from.get(name) for name in entities]
+    return np.array([*(ever if one is None else microseconds_of(one) for one in kept), ever])
 
 
 def _limits(catalogue: Catalogue) -> tuple[FloatArray, FloatArray]:

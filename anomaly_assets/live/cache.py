@@ -189,6 +189,15 @@ class ScoreCache:
         self.figures.misses += len(entity_ids) - len(found)
         return found
 
+    async def forget(self, entity_id: str) -> bool:
+        """Delete the latest score of an entity; returns whether there was one."""
+
+        def ask(client: Redis) -> Awaitable[Any]:
+            answer: Any = client.delete(_PREFIX + entity_id)
+            return answer
+
+        return bool(await self._try(ask))
+
     async def close(self) -> None:
         """Close the connections."""
         if self._client is not None:

@@ -65,6 +65,7 @@ _CONNECTION = {
     "options": "-c TimeZone=UTC -c statement_timeout=20s -c lock_timeout=5s "
     "-c synchronous_commit=on",
 }
+_SILENT = (RejectionReason.FUTURE_TIME, RejectionReason.PAST_RETENTION)
 _AWAY_SECONDS = 0.5
 _FULL_SECONDS = 30.0
 _OURS = sql.SQL(
@@ -307,7 +308,14 @@ class Committer:
             positions = sorted(names)
             whose = [names[position] for position in positions]
             verdicts.append(
-                check_rows(rows, positions, whose, catalogue, future_tolerance=tolerance)
+                check_rows(
+                    rows,
+                    positions,
+                    whose,
+                    catalogue,
+                    future_tolerance=tolerance,
+                    raw_from=self._catalogues.raw_from(whose),
+                )
             )
         return verdicts
 
@@ -377,8 +385,9 @@ def _telling(rejected: Sequence[Rejected]) -> dict[int, RefusedReading]:
             datetime.fromtimestamp(0, tz=UTC) + timedelta(microseconds=one.microseconds),
         )
         for one in rejected
-        # A wrong clock says nothing about the window it names.
-        if one.microseconds is not None and one.reason is not RejectionReason.FUTURE_TIME
+        # A wrong clock says nothing about the window it names, and what is past retention is of a
+        # window that is not computed again.
+        if one.microseconds is not None and one.reason not in _SILENT
     }
 
 

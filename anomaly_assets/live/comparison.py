@@ -61,6 +61,12 @@ class Comparison:
         self._tell = tell
         self._restore = restore
 
+    def drop(self, entity_id: str) -> None:
+        """Let go of an entity's differences."""
+        kept = [one for one in self.recent if one.entity_id != entity_id]
+        self.recent.clear()
+        self.recent.extend(kept)
+
     async def verify(self, slots: list[Slot], *, everything: bool) -> list[Difference]:
         """Compare what was said of some entities with what is stored by now.
 

@@ -90,6 +90,11 @@ class Backlog:
         await self._arrived.wait()
         self._arrived.clear()
 
+    def drop(self, entity_id: str) -> None:
+        """Let go of an entity's windows."""
+        kept = [what for what in self._waiting if what.entity.entity_id != entity_id]
+        self._waiting = deque(kept)
+
     def take(self, most: int | None = None) -> list[Unexplained]:
         """Take the windows that have waited longest."""
         count = len(self._waiting) if most is None else min(most, len(self._waiting))

@@ -26,7 +26,7 @@ from anomaly_assets.storage.entities import find_entity
 from anomaly_assets.streams.aggregation import Readings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anomaly_assets.pipeline.deployment import Deployment
     from anomaly_assets.storage.database import Connection
@@ -104,6 +104,8 @@ class Catalogues:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._known: dict[str, tuple[float, Catalogue]] = {}
+        #: Since when readings are kept, of those entities of whom retention has dropped some.
+        self._raw_from: dict[str, datetime] = {}
 
     def of(self, connection: Connection, entity_id: str) -> Catalogue:
         """Return an entity's catalogue; of one not heard of yet, the deployment's default.
@@ -121,17 +123,25 @@ class Catalogues:
         catalogue = self._deployment.catalogue(None if entity is None else entity.catalogue)
         if entity is not None:
             if len(self._known) >= _MOST_ENTITIES:
-                self._known.clear()
+                self.forget()
             self._known[entity_id] = (now, catalogue)
+            if entity.raw_from is not None:
+                self._raw_from[entity_id] = entity.raw_from
         return catalogue
 
     def knows(self, entity_id: str) -> bool:
         """Whether an entity was found in the database a moment ago."""
         return entity_id in self._known
 
+    def raw_from(self, entity_ids: Iterable[str]) -> dict[str, datetime]:
+        """Return since when readings of entities that were looked up are kept, where some went."""
+        known = self._raw_from
+        return {one: known[one] for one in set(entity_ids) if one in known} if known else {}
+
     def forget(self) -> None:
         """Look every entity up again."""
         self._known.clear()
+        self._raw_from.clear()
 
     def default(self) -> Catalogue:
         """Return the deployment's default catalogue."""
@@ -159,13 +169,14 @@ def usable_entity(text: str) -> str:
     return name if 0 < len(name) <= 200 and name.isprintable() else ""
 
 
-def check_rows(
+def check_rows(  # noqa: PLR0913 - the rows, and what is known of those who sent them
     rows: Sequence[Row],
     positions: Sequence[int],
     names: Sequence[str],
     catalogue: Catalogue,
     *,
     future_tolerance: timedelta,
+    raw_from: Mapping[str, datetime] | None = None,
 ) -> CheckedRows:
     """Check rows of entities with one catalogue, by the rules for files.
 
@@ -179,6 +190,8 @@ def check_rows(
         Their catalogue.
     future_tolerance
         Clock skew accepted.
+    raw_from
+        By entity, since when its readings are kept, where older ones were dropped.
     """
     readings = {p: n for p, n in zip(positions, names, strict=True) if type(rows[p]) is RawReading}
     malformed = tuple(
@@ -186,7 +199,7 @@ def check_rows(
         for p in positions
         if isinstance(row := rows[p], MalformedReading)
     )
-    gate = Gate(catalogue, datetime.now(tz=UTC), future_tolerance)
+    gate = Gate(catalogue, datetime.now(tz=UTC), future_tolerance, raw_from=raw_from or {})
     numbers = np.array(list(readings), dtype=np.int64)
     cells = _cells([rows[p] for p in readings], list(readings.values()))
     accepted, rejected = check(Chunk(cells, numbers, malformed, len(rows)), _LAYOUT, gate)

@@ -23,6 +23,7 @@ from anomaly_assets.live.broadcast import Broadcast, Subscription
 from anomaly_assets.live.comparison import Comparison
 from anomaly_assets.live.entity_state import Arrival
 from anomaly_assets.live.explaining import Backlog, Unexplained, explain
+from anomaly_assets.live.forgetting import gone_entities
 from anomaly_assets.live.options import PipelineOptions
 from anomaly_assets.live.restore import QUARANTINED_BY, restore_entity
 from anomaly_assets.live.results import Difference, FirstLook, LiveCounts, LiveResult
@@ -81,6 +82,8 @@ class StreamingPipeline:
     ) -> None:
         self.options = options or PipelineOptions()
         self.counts = LiveCounts()
+        #: Told of each entity that was deleted while it was in memory.
+        self.on_forgotten: list[Callable[[str], None]] = []
         #: Reason by entity that is not processed.
         self.quarantined: dict[str, str] = {}
         self._deployment = deployment
@@ -329,7 +332,27 @@ class StreamingPipeline:
             What must not happen. Differences that readings account for, which this process was not
             told of, are counted as `outdated`.
         """
+        await self._drop_forgotten()
         return await self._comparison.verify(self._slots.all(), everything=everything)
+
+    async def _drop_forgotten(self) -> None:
+        known = {s.entity_id: s.created_at for s in self._slots.all() if s.live is not None}
+        for entity_id in await asyncio.to_thread(gone_entities, self._deployment.database, known):
+            slot = self._slots.get(entity_id)
+            if slot is not None and slot.created_at == known[entity_id]:
+                self._forget(slot)
+
+    def _forget(self, slot: Slot) -> None:
+        entity_id = slot.entity_id
+        if self._slots.get(entity_id) is slot:
+            self._slots.close(entity_id)
+        slot.live = None
+        slot.pending.clear()
+        self.quarantined.pop(entity_id, None)
+        self._backlog.drop(entity_id)
+        self._comparison.drop(entity_id)
+        for told in self.on_forgotten:
+            told(entity_id)
 
     async def explain_waiting(self) -> int:
         """Explain the windows that wait for it now; returns how many subscribers were told of."""
@@ -426,7 +449,7 @@ class StreamingPipeline:
                     self._clock(),
                 )
             if found is None:
-                self._slots.close(slot.entity_id)
+                self._forget(slot)
                 return
             self.counts.restored += 1
             self.counts.snapshots_refused += len(found.refused)

@@ -53,12 +53,15 @@ class RestoredEntity:
         Snapshots that failed verification on the way, each with the reason.
     released
         Whether a quarantine of the live path's own is to be lifted.
+    created_at
+        When the entity was made: tells it from another one of its name.
     """
 
     live: EntityState
     unstored: list[Outcome] = field(default_factory=list)
     refused: tuple[str, ...] = ()
     released: bool = False
+    created_at: datetime | None = None
 
 
 def restore_entity(
@@ -109,7 +112,13 @@ def restore_entity(
         _fill_buffer(connection, live, now, deployment)
     live.forget()
     remembered = [outcome for outcome in unstored if outcome.window in live.outcomes]
-    return RestoredEntity(live, remembered, refused, released=row.quarantined_reason is not None)
+    return RestoredEntity(
+        live,
+        remembered,
+        refused,
+        released=row.quarantined_reason is not None,
+        created_at=row.created_at,
+    )
 
 
 def _refuse_quarantined(row: EntityRow) -> None:

@@ -21,6 +21,7 @@ from anomaly_assets.live.sources.pump import Pump
 from anomaly_assets.live.sources.redis_streams import RedisOptions, RedisSource
 from anomaly_assets.live.sources.source import Backoff
 from anomaly_assets.live.webhooks import WebhookSender
+from anomaly_assets.storage.erasing import sweep
 from anomaly_assets.streams.windows import WINDOW_SECONDS
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class LiveService:
         self.pumps = [Pump(source, self._sink(source.name)) for source in sources]
         #: Results that the cache does not have yet, the newest of each entity.
         self._uncached: dict[str, LiveResult] = {}
+        #: Entities that were deleted: what is cached or was stored of them since goes, too.
+        self._forgotten: set[str] = set()
         self._news = asyncio.Event()
         self._stack = AsyncExitStack()
 
@@ -96,6 +99,8 @@ class LiveService:
             stack.push_async_callback(self.context.cache.close)
             context.pumps = self.pumps
             context.telling.followers.append(self._follow)
+            if pipeline is not None:
+                pipeline.on_forgotten.append(self._forget)
             self._keep(stack, "cache", self._cache)
             context.start()
             stack.push_async_callback(context.stop)
@@ -161,11 +166,31 @@ class LiveService:
             self._uncached[result.entity_id] = result
             self._news.set()
 
+    def _forget(self, entity_id: str) -> None:
+        """Let go of everything that this process holds of an entity that was deleted."""
+        self._uncached.pop(entity_id, None)
+        self.context.events.drop(entity_id)
+        if self.webhooks is not None:
+            self.webhooks.drop(entity_id)
+        if self.alerts is not None:
+            self.alerts.drop(entity_id)
+        self._forgotten.add(entity_id)
+        self._news.set()
+
+    def _sweep(self, entity_id: str) -> None:
+        with self.context.deployment.database.connect() as connection:
+            sweep(connection, entity_id)
+
     async def _cache(self) -> None:
         """Put results into the cache one by one: many at once would all wait for connections."""
         while True:
             await self._news.wait()
             self._news.clear()
+            while self._forgotten:
+                entity_id = next(iter(self._forgotten))
+                await self.context.cache.forget(entity_id)
+                await asyncio.to_thread(self._sweep, entity_id)
+                self._forgotten.discard(entity_id)
             while self._uncached:
                 _, result = self._uncached.popitem()
                 await self.context.cache.put(LatestScore.of(result))

@@ -46,6 +46,8 @@ class Slot:
         When the first reading for a closed window arrived since the last revision.
     retry_at
         Not to be restored before.
+    created_at
+        When the entity was made whose state is here.
     """
 
     entity_id: str
@@ -56,6 +58,7 @@ class Slot:
     reported_at: datetime = _NEVER
     touched_at: datetime | None = None
     retry_at: datetime | None = None
+    created_at: datetime | None = None
 
     def hold(self, stream_id: str, at: datetime, value: float | None, most: int) -> None:
         """Keep what arrives while the entity is being restored."""
@@ -81,6 +84,7 @@ class Slot:
                 for outcome in live.replacing(earlier, list(live.outcomes.values()))
                 if outcome.window in earlier or outcome.window in new
             ]
+        self.created_at = found.created_at
         self._take_in(live, now)
         return made
 

@@ -45,15 +45,20 @@ class Event:
         Whom it concerns.
     data
         The document.
+    erased
+        Whether nobody is to have it any more, since its entity was forgotten; its place stays.
     """
 
     number: int
     kind: WebhookEvent
     entity_id: str
     data: Mapping[str, Any]
+    erased: bool = False
 
     def is_one_of(self, kinds: Collection[WebhookEvent]) -> bool:
         """Whether somebody asked for it who asked for these: an anomaly is a window, too."""
+        if self.erased:
+            return False
         return self.kind in kinds or (
             self.kind is WebhookEvent.ANOMALY and WebhookEvent.WINDOW in kinds
         )
@@ -139,6 +144,12 @@ class EventLog:
         self._events.append(event)
         self._wake()
         return event
+
+    def drop(self, entity_id: str) -> None:
+        """Erase an entity's events; readers pass over them."""
+        for place, event in enumerate(self._events):
+            if event.entity_id == entity_id:
+                self._events[place] = Event(event.number, event.kind, "", {}, erased=True)
 
     def close(self) -> None:
         """Let all readers come to an end."""

@@ -245,6 +245,15 @@ class WebhookSender:
                         self.dropped,
                     )
 
+    def drop(self, entity_id: str) -> None:
+        """Let go of an entity's events that have not been posted yet."""
+        for queue in self._queues.values():
+            for _ in range(queue.qsize()):
+                event = queue.get_nowait()
+                queue.task_done()
+                if event.entity_id != entity_id:
+                    queue.put_nowait(event)
+
     @property
     def waiting(self) -> int:
         """How many results have not been posted yet."""

@@ -17,6 +17,7 @@ import psycopg
 
 from anomaly_assets.errors import StateError
 from anomaly_assets.state.store import SnapshotStore
+from anomaly_assets.storage.entities import hold_entity
 from anomaly_assets.storage.windows import entity_lock, stored_ranges
 from anomaly_assets.streams.windows import WindowRange, day_blocks
 
@@ -172,6 +173,7 @@ def _commit(  # noqa: PLR0913, PLR0917 - everything one transaction is made of
     started: float,
 ) -> Commit:
     with connection.transaction():
+        hold_entity(connection, commit.entity_id)
         _fence(store, connection, commit.entity_id, expected_head)
         rows = write()
         store.save(connection, snapshot, created_by=run_id)

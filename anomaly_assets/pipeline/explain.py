@@ -17,6 +17,7 @@ from anomaly_assets.detection.explanation.network.structure import Structure
 from anomaly_assets.detection.explanation.triggers import Trigger, triggers
 from anomaly_assets.errors import AnomalyAssetsError
 from anomaly_assets.pipeline.advance import Commit, active_blocks
+from anomaly_assets.pipeline.dropped import readable_from
 from anomaly_assets.pipeline.episodes import Closed, OpenEpisodes, Surroundings
 from anomaly_assets.pipeline.exemplars import LabelledExplainers
 from anomaly_assets.pipeline.minutes import read_minutes
@@ -30,6 +31,7 @@ from anomaly_assets.pipeline.tiers import (
 )
 from anomaly_assets.storage import journal, results
 from anomaly_assets.storage.arrivals import read_arrivals
+from anomaly_assets.storage.entities import hold_entity
 from anomaly_assets.storage.networks import read_network
 from anomaly_assets.storage.windows import missing_counts, stored_ranges
 from anomaly_assets.streams.windows import (
@@ -70,23 +72,29 @@ def explain_windows(
 
     An episode that began before the range, or goes on after it, is explained anew from all its
     windows, and its record replaced: what is stored is a function of the scored windows, whichever
-    way they were cut into ranges.
+    way they were cut into ranges. Where retention has dropped the readings, records stay as they
+    are.
     """
     mode = Mode(deployment.settings.explanation_mode)
     threshold = deployment.settings.explanation_threshold
 
     def run(connection: Connection, entity: Entity) -> Iterator[Commit]:
-        blocks = active_blocks(connection, entity, windows.start, windows.end)
+        # Without the minutes of its readings an explanation would lose what it was made with.
+        since = readable_from(connection, entity, _TIMELINE_WINDOWS)
+        start = windows.start if since is None else max(windows.start, since)
+        blocks = active_blocks(connection, entity, start, windows.end)
         if not blocks:
             return
         with connection.transaction():
-            surroundings = Surroundings.of(connection, entity, windows, threshold)
+            span = WindowRange(start, windows.end)
+            surroundings = Surroundings.of(connection, entity, span, threshold)
             explainers = LabelledExplainers(connection, entity, surroundings.span.end, mode)
         episodes = OpenEpisodes(surroundings)
         for block in blocks:
             started = time.perf_counter()
             last = block is blocks[-1]
             with connection.transaction():
+                hold_entity(connection, entity.entity_id)
                 evidence = _Evidence(connection, entity, block)
                 codes = triggers(
                     evidence.individual.score,

@@ -14,6 +14,7 @@ from anomaly_assets.detection.explanation.network.model import STALE_AFTER_SECON
 from anomaly_assets.detection.explanation.network.structure import Structure
 from anomaly_assets.pipeline.stateless import each_entity
 from anomaly_assets.storage import results
+from anomaly_assets.storage.entities import hold_entity
 from anomaly_assets.storage.networks import newest_fits, write_network
 from anomaly_assets.storage.windows import stored_ranges
 from anomaly_assets.streams.windows import WINDOW_SECONDS, Calendar, WindowRange
@@ -89,7 +90,9 @@ def fit_networks(
             except FitError as error:
                 reason = str(error)
             else:
-                write_network(connection, entity.entity_id, network)
+                with connection.transaction():
+                    hold_entity(connection, entity.entity_id)
+                    write_network(connection, entity.entity_id, network)
             yield Fit(entity.entity_id, network, reason, time.perf_counter() - started)
 
     yield from each_entity(deployment, entities, run)

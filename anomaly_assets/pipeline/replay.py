@@ -31,9 +31,12 @@ def stretches_with_readings(deployment: Deployment, windows: WindowRange) -> lis
     """
     with deployment.database.connect() as connection:
         rows = connection.execute(
-            "SELECT DISTINCT date_trunc('day', event_time) AS day FROM readings "
-            "WHERE event_time >= %s AND event_time < %s AND NOT late ORDER BY day",
-            (windows.start_time - DORMANT_AFTER, windows.end_time),
+            "SELECT date_trunc('day', event_time) AS day FROM readings "
+            "WHERE event_time >= %(start)s AND event_time < %(end)s AND NOT late UNION "
+            # Readings that retention has dropped: their windows are stored.
+            "SELECT date_trunc('day', hour) FROM readings_hourly "
+            "WHERE hour >= %(start)s AND hour < %(end)s AND late < readings ORDER BY day",
+            {"start": windows.start_time - DORMANT_AFTER, "end": windows.end_time},
         ).fetchall()
     stretches: list[WindowRange] = []
     for (day,) in rows:

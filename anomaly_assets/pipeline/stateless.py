@@ -11,8 +11,10 @@ import psycopg
 
 from anomaly_assets.detection.ensemble.health_aware import HealthAwareEnsemble
 from anomaly_assets.pipeline.advance import Commit, active_blocks
+from anomaly_assets.pipeline.dropped import keep_as_stored, readable_from
 from anomaly_assets.pipeline.tiers import hand_over, read_cross_stream, read_individual
 from anomaly_assets.storage import journal, results
+from anomaly_assets.storage.entities import hold_entity
 from anomaly_assets.streams.aggregation import (
     Aggregated,
     MissingReason,
@@ -47,7 +49,9 @@ def aggregate_windows(
 ) -> Iterator[Commit]:
     """Turn the journal's readings into one row per window and stream.
 
-    From here on, a reading that still arrives for one of these windows is late.
+    From here on, a reading that still arrives for one of these windows is late. Windows whose
+    readings retention has dropped stay as they are stored; see
+    :mod:`~anomaly_assets.pipeline.dropped`.
     """
 
     def run(connection: Connection, entity: Entity) -> Iterator[Commit]:
@@ -56,9 +60,10 @@ def aggregate_windows(
             return
         with connection.transaction():
             journal.close_windows(connection, entity.entity_id, windows.end_time)
-        for block in day_blocks(WindowRange(max(windows.start, first), windows.end)):
+        for block in _from_readings(connection, entity, max(windows.start, first), windows.end):
             started = time.perf_counter()
             with connection.transaction():
+                hold_entity(connection, entity.entity_id)
                 journal.clear_late_windows(connection, entity.entity_id, block)
                 aggregated, active = _aggregate(connection, entity, block)
                 rows = _write_active(connection, entity, block, aggregated, active)
@@ -77,6 +82,7 @@ def combine(
         for block in active_blocks(connection, entity, windows.start, windows.end):
             started = time.perf_counter()
             with connection.transaction():
+                hold_entity(connection, entity.entity_id)
                 final = ensemble.process(
                     read_individual(connection, entity, block),
                     read_cross_stream(connection, entity, block),
@@ -103,6 +109,17 @@ def each_entity(
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop other entities
             deployment.fail(entity.entity_id, error)
+
+
+def _from_readings(
+    connection: Connection, entity: Entity, start: int, end: int
+) -> list[WindowRange]:
+    """Return the windows that can be made of readings, in blocks of a day."""
+    since = readable_from(connection, entity)
+    if since is not None and start < since:
+        keep_as_stored(connection, entity, WindowRange(start, min(since, end)))
+        start = since
+    return day_blocks(WindowRange(start, end)) if start < end else []
 
 
 def _aggregate(

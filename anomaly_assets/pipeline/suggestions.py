@@ -14,6 +14,7 @@ from anomaly_assets.detection.explanation.network.suggestions import suggest_edg
 from anomaly_assets.pipeline.network import read_span
 from anomaly_assets.pipeline.sequences import anomalous_sequences
 from anomaly_assets.pipeline.stateless import each_entity
+from anomaly_assets.storage.entities import hold_entity
 from anomaly_assets.storage.identifiers import SuggestionKind
 from anomaly_assets.storage.suggestions import Proposal, write_suggestions
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WindowRange
@@ -79,6 +80,7 @@ def suggest_structure(
                 continue
             patterns = pattern_proposals(deployment, connection, entity, end)
             with connection.transaction():
+                hold_entity(connection, entity.entity_id)
                 new = write_suggestions(connection, entity.entity_id, end, [*edges, *patterns])
             seconds = time.perf_counter() - started
             yield Suggested(entity.entity_id, tuple(edges), tuple(patterns), new, seconds)
@@ -92,6 +94,7 @@ def mine_patterns(deployment: Deployment, entity: Entity, end: datetime) -> Sugg
     with deployment.database.connect() as connection:
         patterns = pattern_proposals(deployment, connection, entity, end)
         with connection.transaction():
+            hold_entity(connection, entity.entity_id)
             new = write_suggestions(connection, entity.entity_id, end, patterns)
     return Suggested(entity.entity_id, (), tuple(patterns), new, time.perf_counter() - started)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from psycopg.rows import class_row
 
-from anomaly_assets.errors import InputError
+from anomaly_assets.errors import EntityForgottenError, InputError
 
 if TYPE_CHECKING:
     from anomaly_assets.storage.database import Connection
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LONGEST_ID = 200
 _COLUMNS = (
     "entity_id, catalogue, time_zone, created_at, first_window, last_reading_at, "
-    "aggregated_until, quarantined_reason, quarantined_at"
+    "aggregated_until, quarantined_reason, quarantined_at, raw_from"
 )
 
 
@@ -40,6 +40,8 @@ class EntityRow:
         End of the last window taken into ``time_series_data``; None before the first one.
     quarantined_reason, quarantined_at
         Why and since when it is not processed; None while it is.
+    raw_from
+        Its readings before this were aggregated by the hour and dropped; None: none were.
     """
 
     entity_id: str
@@ -51,6 +53,7 @@ class EntityRow:
     aggregated_until: datetime | None
     quarantined_reason: str | None
     quarantined_at: datetime | None
+    raw_from: datetime | None = None
 
 
 def list_entities(connection: Connection) -> list[EntityRow]:
@@ -129,6 +132,28 @@ def require_entity_id(entity_id: str) -> None:
     if not 0 < len(entity_id) <= _LONGEST_ID or not entity_id.isprintable():
         msg = f"entity id {entity_id[:_LONGEST_ID]!r}: give 1 to {_LONGEST_ID} printable characters"
         raise InputError(msg)
+
+
+def hold_entity(connection: Connection, entity_id: str) -> None:
+    """Keep an entity from being forgotten until the caller's transaction has ended.
+
+    Whoever writes rows of an entity calls it first, in the transaction that writes them: else they
+    could be written after everything of it has been deleted.
+
+    Raises
+    ------
+    EntityForgottenError
+        If there is no such entity any more.
+    """
+    found = connection.execute(
+        "SELECT 1 FROM entities WHERE entity_id = %s FOR KEY SHARE", (entity_id,)
+    ).fetchone()
+    if found is None:
+        msg = (
+            f"entity {entity_id!r} is gone, probably forgotten meanwhile; nothing more is written "
+            "of it, and there is nothing to do"
+        )
+        raise EntityForgottenError(msg)
 
 
 def set_catalogue(connection: Connection, entity_id: str, catalogue: str) -> None:

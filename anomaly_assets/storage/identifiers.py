@@ -53,6 +53,7 @@ class RejectionReason(StrEnum):
     EMPTY_VALUE = "empty_value"
     MISSING_ENTITY = "missing_entity"
     MALFORMED_ROW = "malformed_row"
+    PAST_RETENTION = "past_retention"
 
 
 def group_row(group_id: str) -> str:

@@ -22,6 +22,7 @@ from anomaly_assets.storage import bulk
 from anomaly_assets.storage.grids import where
 from anomaly_assets.storage.identifiers import RejectionReason
 from anomaly_assets.storage.partitions import ensure_months
+from anomaly_assets.storage.retention import raw_limits
 from anomaly_assets.streams.aggregation import Readings, ReadingTimes
 from anomaly_assets.streams.windows import window_of
 
@@ -39,7 +40,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: entities do not wait for each other for ever.
 _APPEND = """
 WITH shared AS (
-    SELECT entity_id, aggregated_until, aggregated_until - %(late_horizon)s AS too_late_before
+    SELECT entity_id, aggregated_until, aggregated_until - %(late_horizon)s AS too_late_before,
+           coalesce(raw_from, '-infinity') AS raw_from
     FROM entities WHERE entity_id = ANY(%(entities)s) ORDER BY entity_id FOR KEY SHARE
 ),
 inserted AS (
@@ -52,6 +54,7 @@ inserted AS (
     JOIN shared AS e ON e.entity_id = o.entity_id
     JOIN unnest(%(names)s::text[]) WITH ORDINALITY AS n (name, place) ON n.place = s.code
     WHERE (SELECT count(*) FROM shared) = cardinality(%(entities)s::text[])
+      AND s.event_time >= e.raw_from
     ORDER BY e.entity_id, s.event_time, n.name, s.place
     ON CONFLICT DO NOTHING
     RETURNING entity_id, event_time, late
@@ -88,7 +91,8 @@ widened AS (
     FROM wider AS w WHERE e.entity_id = w.entity_id
 )
 SELECT count(*), count(*) FILTER (WHERE marks), count(*) FILTER (WHERE late),
-       (SELECT count(*) FROM shared)
+       (SELECT count(*) FROM shared),
+       (SELECT count(*) FROM shared WHERE raw_from > %(oldest)s)
 FROM seen
 """
 
@@ -212,14 +216,16 @@ def append_of_many(  # noqa: PLR0913 - what, of whom, from where, and since when
     Raises
     ------
     InputError
-        If there is no such entity, or a value is not finite.
+        If there is no such entity, a value is not finite, or a reading is older than those that
+        retention has left of its entity.
     """
     count = len(readings.stream)
     if count == 0:
         return AppendReport()
     _require_finite(readings, catalogue)
     _ensure_months(connection, readings.microseconds, set() if months is None else months)
-    stored, marking, late, known = connection.execute(
+    oldest = _EPOCH + timedelta(microseconds=int(readings.microseconds.min()))
+    stored, marking, late, known, dropped = connection.execute(
         _APPEND,
         {
             "entities": list(entities),
@@ -227,14 +233,17 @@ def append_of_many(  # noqa: PLR0913 - what, of whom, from where, and since when
             "source": source,
             "received_at": received_at or datetime.now(tz=UTC),
             "late_horizon": late_horizon,
+            "oldest": oldest,
             "entity": bulk.Int4Array(entity + 1),
             "time": bulk.TimestampArray(readings.microseconds),
             "code": bulk.Int4Array(readings.stream + 1),
             "value": bulk.Float8Array(readings.value),
         },
-    ).fetchone() or (0, 0, 0, 0)
+    ).fetchone() or (0, 0, 0, 0, 0)
     if known < len(entities):
         raise InputError(_unknown(connection, entities))
+    if dropped:
+        _require_kept(connection, entities, entity, readings)
     return AppendReport(stored, count - stored, marking, late)
 
 
@@ -283,6 +292,13 @@ def last_reading_before(
         "ORDER BY event_time DESC LIMIT 1",
         (entity_id, moment),
     ).fetchone()
+    if row is None:
+        # Of what retention has dropped, the hours still say when.
+        row = connection.execute(
+            "SELECT last_event FROM readings_hourly WHERE entity_id = %s AND hour < %s "
+            "AND last_event < %s AND late < readings ORDER BY last_event DESC LIMIT 1",
+            (entity_id, moment, moment),
+        ).fetchone()
     return None if row is None else row[0]
 
 
@@ -384,6 +400,21 @@ def _ensure_months(connection: Connection, microseconds: IntArray, known: set[da
 def _months_of(microseconds: IntArray) -> list[datetime]:
     months = np.unique(microseconds.astype("datetime64[us]").astype("datetime64[M]"))
     return [datetime(month.year, month.month, 1, tzinfo=UTC) for month in months.tolist()]
+
+
+def _require_kept(
+    connection: Connection, entities: Sequence[str], entity: IntArray, readings: Readings
+) -> None:
+    limits = raw_limits(connection)
+    for position, entity_id in enumerate(entities):
+        limit = limits.get(entity_id)
+        mine = readings.microseconds[entity == position]
+        if limit is not None and (mine < (limit - _EPOCH) // timedelta(microseconds=1)).any():
+            msg = (
+                f"entity {entity_id!r}: readings before {limit:%Y-%m-%d %H:%M} UTC have just been "
+                "aggregated by the hour and dropped; send them again, to have the others taken in"
+            )
+            raise InputError(msg)
 
 
 def _unknown(connection: Connection, entities: Sequence[str]) -> str:

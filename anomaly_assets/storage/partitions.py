@@ -83,35 +83,6 @@ def ensure_months(connection: Connection, months: Sequence[datetime]) -> list[st
     return [_name(table, month) for table, month in missing]
 
 
-def drop_partitions_before(connection: Connection, table: str, moment: datetime) -> list[str]:
-    """Drop the partitions of `table` that lie wholly before `moment`.
-
-    Returns
-    -------
-    list of str
-        Names of the dropped partitions.
-
-    Raises
-    ------
-    InputError
-        If `table` is not cut by time.
-    """
-    if table not in PARTITIONED:
-        msg = f"table {table!r} has no partitions; those that have: {', '.join(PARTITIONED)}"
-        raise InputError(msg)
-    if _kind(connection, table) != "p":
-        dropped = connection.execute("SELECT drop_chunks(%s::regclass, %s)", (table, moment))
-        return [str(row[0]) for row in dropped]
-    boundary = _name(table, moment.astimezone(UTC))
-    with connection.transaction():
-        # Dropping locks the whole table; rather fail and be called again than hold up all writers.
-        connection.execute("SET LOCAL lock_timeout = '10s'")
-        names = [name for name in sorted(_children(connection, table)) if name < boundary]
-        for name in names:
-            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(SCHEMA, name)))
-    return names
-
-
 def _months(start: datetime, end: datetime) -> list[datetime]:
     if start.tzinfo is None or end.tzinfo is None or end < start:
         msg = f"no months between {start} and {end}: give aware moments in order"
@@ -147,15 +118,6 @@ def _kind(connection: Connection, table: str) -> str:
         "SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)", (table,)
     ).fetchone()
     return "" if row is None else str(row[0])
-
-
-def _children(connection: Connection, table: str) -> list[str]:
-    found = connection.execute(
-        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-        "WHERE i.inhparent = to_regclass(%s)",
-        (table,),
-    )
-    return [str(row[0]) for row in found.fetchall()]
 
 
 def _create(connection: Connection, table: str, month: datetime) -> None:

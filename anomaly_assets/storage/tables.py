@@ -38,6 +38,7 @@ from anomaly_assets.storage.tables_live import (
     StoredSnooze,
     StoredWebhook,
 )
+from anomaly_assets.storage.tables_retention import Erasure, HourlyReadings
 from anomaly_assets.streams.aggregation import MissingReason
 
 __all__ = [
@@ -47,7 +48,9 @@ __all__ = [
     "Base",
     "CausalExplanation",
     "Entity",
+    "Erasure",
     "GapPattern",
+    "HourlyReadings",
     "IdempotencyKey",
     "IngestProgress",
     "LateWindow",
@@ -73,6 +76,7 @@ PARTITIONED: Final = {
     "causal_explanations": "timestamp",
     "stream_health": "timestamp",
     "gap_patterns": "timestamp",
+    "readings_hourly": "hour",
 }
 
 
@@ -96,6 +100,9 @@ class Entity(Base):
     )
     quarantined_reason: Mapped[str | None]
     quarantined_at: Mapped[datetime | None]
+    raw_from: Mapped[datetime | None] = mapped_column(
+        comment="readings before it have been aggregated by the hour and dropped; NULL: none"
+    )
 
 
 class Reading(Base):

@@ -209,3 +209,38 @@ def test_labels_keep_what_was_said(database: Database) -> None:
     assert left == [("confirmed", "seen", "Ann", MOMENT), ("expected", None, None, MOMENT)]
     migrate.upgrade(database.url)
     migrate.check(database.url)
+
+
+def test_retention_goes_with_its_revision(database: Database) -> None:
+    """One revision down loses hourly values, erasures and refusals for age, and no other row."""
+    with database.connect() as connection:
+        ensure_partitions(connection, MOMENT, MOMENT)
+        hour = MOMENT.replace(minute=0, second=0)
+        connection.execute("INSERT INTO entities (entity_id, raw_from) VALUES ('e', %s)", (hour,))
+        connection.execute(
+            "INSERT INTO readings_hourly VALUES ('e', %(at)s, 's', 1, 0, 1, 1, 1, 1, 1, %(at)s, "
+            "%(at)s)",
+            {"at": hour},
+        )
+        connection.execute(
+            "INSERT INTO erasures (subject, erased_by, counts) "
+            "VALUES (repeat('a', 64), 'ann', '{}')"
+        )
+        for reason in ("past_retention", "future_time"):
+            connection.execute(
+                "INSERT INTO rejected_readings (entity_id, stream_id, raw, reason, detail, source) "
+                "VALUES ('e', 's', 'x', %s, 'd', 'test')",
+                (reason,),
+            )
+    migrate.downgrade(database.url, "0005")
+    assert {"readings_hourly", "erasures"}.isdisjoint(tables(database))
+    assert not [name for name in tables(database, "partitions") if "hourly" in name]
+    migrate.upgrade(database.url)
+    migrate.check(database.url)
+    with database.connect() as connection:
+        assert connection.execute("SELECT entity_id, raw_from FROM entities").fetchall() == [
+            ("e", None)
+        ]
+        assert connection.execute("SELECT reason FROM rejected_readings").fetchall() == [
+            ("future_time",)
+        ]

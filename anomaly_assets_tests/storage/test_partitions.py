@@ -1,4 +1,4 @@
-"""Monthly partitions: made where needed, by anybody, and dropped when old."""
+"""Monthly partitions: made where needed, by anybody."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from anomaly_assets.errors import InputError
-from anomaly_assets.storage.partitions import drop_partitions_before, ensure_partitions
+from anomaly_assets.storage.partitions import ensure_partitions
 from anomaly_assets.storage.tables import PARTITIONED
 
 if TYPE_CHECKING:
@@ -62,26 +62,9 @@ def test_making_partitions_waits_for_no_writer(database: Database) -> None:
             assert ensure_partitions(other, FEBRUARY, FEBRUARY)
 
 
-def test_old_partitions_are_dropped_with_their_rows(database: Database) -> None:
-    """Whole months before the moment go; the month that holds it stays."""
-    with database.connect() as connection:
-        ensure_partitions(connection, NOVEMBER, FEBRUARY)
-        insert(connection, NOVEMBER)
-        insert(connection, FEBRUARY)
-        before = datetime(2026, 1, 15, tzinfo=UTC)
-        assert drop_partitions_before(connection, "readings", before) == [
-            "readings_2025_11",
-            "readings_2025_12",
-        ]
-        assert connection.execute("SELECT count(*) FROM readings").fetchone() == (1,)
-        assert drop_partitions_before(connection, "readings", before) == []
-
-
 def test_senseless_requests_are_refused(database: Database) -> None:
-    """Unknown tables, naive moments and spans of centuries do not reach the server."""
+    """Naive moments and spans of centuries do not reach the server."""
     with database.connect() as connection:
-        with pytest.raises(InputError, match="has no partitions"):
-            drop_partitions_before(connection, "entities; DROP TABLE labels", FEBRUARY)
         with pytest.raises(InputError, match="aware"):
             ensure_partitions(connection, NOVEMBER.replace(tzinfo=None), FEBRUARY)
         with pytest.raises(InputError, match="200 years"):

@@ -113,12 +113,21 @@ class Book:
             and window_time(alert.last) < now - KEPT
         ]
         for alert in gone:
-            self._untell(self._alerts.pop(alert.key))
-            of = self._of[alert.entity_id, alert.rule]
-            del of[alert.key]
-            if not of:
-                del self._of[alert.entity_id, alert.rule]
+            self._remove(alert)
         return len(gone)
+
+    def drop(self, entity_id: str) -> None:
+        """Let go of all alerts about an entity, open ones too."""
+        for alert in [one for one in self._alerts.values() if one.entity_id == entity_id]:
+            self._open.pop(alert.key, None)
+            self._remove(alert)
+
+    def _remove(self, alert: Alert) -> None:
+        self._untell(self._alerts.pop(alert.key))
+        of = self._of[alert.entity_id, alert.rule]
+        del of[alert.key]
+        if not of:
+            del self._of[alert.entity_id, alert.rule]
 
     def _untell(self, alert: Alert | None) -> None:
         keys = None if alert is None else self._told.get(str(alert.message_id))

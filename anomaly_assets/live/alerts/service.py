@@ -118,6 +118,8 @@ class AlertService:
         self._storing = asyncio.Lock()
         self._news = asyncio.Event()
         self._unknown_entity = True
+        #: Entities that were forgotten, and of which nothing new was heard.
+        self._dropped: set[str] = set()
 
     async def start(self) -> None:
         """Read what is known, and send again what a kill has cut short.
@@ -158,6 +160,7 @@ class AlertService:
 
     def take(self, result: LiveResult) -> None:
         """Take in a result; what follows from it is sent by the next step."""
+        self._dropped.discard(result.entity_id)
         entity = self._entities.get(result.entity_id)
         if entity is None:
             # Its first windows are no anomalies; by then its clock is known.
@@ -165,6 +168,21 @@ class AlertService:
             self._news.set()
         seen = observation(result, entity)
         self._note(observe(self._book, seen, self._thresholds, self._clock()))
+
+    def drop(self, entity_id: str) -> None:
+        """Let go of all alerts about an entity that was forgotten; messages not sent yet are not.
+
+        What is on its way still arrives, and is not recorded.
+        """
+        self._dropped.add(entity_id)
+        self._entities.pop(entity_id, None)
+        self._book.drop(entity_id)
+        self._unsaved = {k: one for k, one in self._unsaved.items() if one.entity_id != entity_id}
+        self._outbox = [
+            message
+            for message in self._outbox
+            if all(alert.entity_id != entity_id for alert in message.alerts)
+        ]
 
     def batch_took(self, seconds: float) -> None:
         """Take in how long a batch took."""
@@ -244,7 +262,7 @@ class AlertService:
 
     def _note(self, changed: Iterable[Alert]) -> None:
         """Take changed alerts into the book, and remember to store them."""
-        alerts = list(changed)
+        alerts = [one for one in changed if one.entity_id not in self._dropped]
         self.counts.raised += sum(self._book.find(alert.key) is None for alert in alerts)
         self._book.apply(alerts)
         self._unsaved.update({alert.key: alert for alert in alerts})
@@ -258,7 +276,7 @@ class AlertService:
         await asyncio.to_thread(self._write, list(unsaved.values()))
         for key, alert in unsaved.items():
             # It may have changed again meanwhile.
-            if self._unsaved[key] is alert:
+            if self._unsaved.get(key) is alert:
                 del self._unsaved[key]
 
     async def _refresh(self, now: datetime) -> None:
