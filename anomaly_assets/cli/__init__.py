@@ -10,11 +10,13 @@ from rich.markup import escape
 
 from anomaly_assets.cli import (
     alerts,
+    backups,
     data,
     demo,
     evaluate,
     importing,
     labels,
+    migrations,
     runs,
     serve,
     suggestions,
@@ -45,6 +47,8 @@ for module in (
     alerts,
     webhooks,
     evaluate,
+    migrations,
+    backups,
 ):
     module.register(app)
 
