@@ -17,7 +17,7 @@ NAME ?=
 export DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS := 1
 export DAGSTER_EVENT_BATCH_SIZE := 1000
 
-.PHONY: help demo dev test lint types format docs bench evaluate clean
+.PHONY: help demo dev topology test lint types format docs bench evaluate clean
 
 help: ## Show this help
 	@echo "make <target>"
@@ -28,6 +28,9 @@ demo: .venv/.installed-to-run ## See it work: simulated streams, faults and what
 
 dev: .venv/.installed-to-develop ## Start everything here: database, Dagster's daemon and pages
 	@$(PY) -m anomaly_assets up $(ARGS)
+
+topology: .venv/.installed-to-develop ## Run the services of docker-compose.yml here, as plain processes
+	@$(PY) deploy/topology.py $(ARGS)
 
 test: .venv/.installed-to-develop ## Run all tests and the examples in docstrings (ARGS="-k name")
 	$(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)

@@ -10,7 +10,14 @@ from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from anomaly_assets.errors import SettingsError
@@ -35,7 +42,8 @@ class Settings(BaseSettings):
     """Settings of one deployment.
 
     Every field is read from ``ANOMALY_ASSETS_<FIELD>``; the database alone keeps its customary
-    name, ``DATABASE_URL``. Unset, an embedded PostgreSQL in `home` is used.
+    name, ``DATABASE_URL``. Unset, an embedded PostgreSQL in `home` is used. A secret may be in a
+    file instead, which the variable with ``_FILE`` behind its name gives.
     """
 
     model_config = SettingsConfigDict(
@@ -183,6 +191,19 @@ class Settings(BaseSettings):
         (), description="that webhooks may reach besides the public internet (JSON list)"
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take secrets from the files that variables name, besides the usual places."""
+        files = _SecretFiles(settings_cls, dotenv_settings, env_settings)
+        return init_settings, files, env_settings, dotenv_settings, file_secret_settings
+
     @field_validator("window_start", "window_end")
     @classmethod
     def _aware(cls, value: datetime | None) -> datetime | None:
@@ -279,6 +300,84 @@ class Settings(BaseSettings):
         return tuple(SecretStr(one) for one in dict.fromkeys([*known, *further]))
 
 
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Secrets out of files: of ``X_FILE`` wherever ``X`` is a secret."""
+
+    def __init__(
+        self, settings_cls: type[BaseSettings], *variables: PydanticBaseSettingsSource
+    ) -> None:
+        super().__init__(settings_cls)
+        self._variables = {
+            name.upper(): value
+            for source in variables
+            if isinstance(source, EnvSettingsSource | DotEnvSettingsSource)
+            for name, value in source.env_vars.items()
+        }
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
+        """Return what is in the file of a field, if one is given."""
+        name = variable_of(field_name)
+        path = self._variables.get(f"{name}_FILE")
+        if not path or not _is_one_secret(field_name, field):
+            return None, field_name, False
+        if self._variables.get(name):
+            msg = f"unusable settings:\n  {name} and {name}_FILE are both set; remove one of them"
+            raise SettingsError(msg)
+        return read_secret(f"{name}_FILE", Path(path)), field_name, False
+
+    def __call__(self) -> dict[str, str]:
+        """Return the secrets by field."""
+        values = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def variable_of(field: str) -> str:
+    """Return the environment variable of a field of :class:`Settings`."""
+    return "DATABASE_URL" if field == "database_url" else f"ANOMALY_ASSETS_{field.upper()}"
+
+
+def secret_variables() -> tuple[str, ...]:
+    """Return the variables that may also be given by file, ``<variable>_FILE``."""
+    return tuple(
+        variable_of(name)
+        for name, field in Settings.model_fields.items()
+        if _is_one_secret(name, field)
+    )
+
+
+def read_secret(variable: str, path: Path) -> str:
+    """Return what is in the file of a secret, without blanks and line ends around it.
+
+    Parameters
+    ----------
+    variable
+        The variable that names the file, for the message.
+    path
+        The file: UTF-8 text.
+
+    Raises
+    ------
+    SettingsError
+        If it cannot be read or is empty; the message holds nothing of what is in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        msg = (
+            f"unusable settings:\n  {variable}: {path} cannot be read ({why}); give a file that "
+            "the user who runs this may read, with the secret and nothing else in it"
+        )
+        raise SettingsError(msg) from None
+    if not text:
+        msg = f"unusable settings:\n  {variable}: {path} is empty; write the secret into it"
+        raise SettingsError(msg)
+    return text
+
+
 def load_settings() -> Settings:
     """Read the settings afresh.
 
@@ -311,13 +410,18 @@ def settings() -> Settings:
 
 def _variable(location: tuple[int | str, ...]) -> str:
     field = str(location[0]) if location else "?"
-    return field if field.isupper() else f"ANOMALY_ASSETS_{field.upper()}"
+    return field if field.isupper() else variable_of(field)
 
 
 def _is_secret(location: tuple[int | str, ...]) -> bool:
     field = Settings.model_fields.get(str(location[0])) if location else None
     # Without a field of that name it is the database's address, which holds a password.
     return field is None or "SecretStr" in str(field.annotation)
+
+
+def _is_one_secret(name: str, field: FieldInfo) -> bool:
+    # A database's address holds a password; a list of secrets has a file of its own format.
+    return name == "database_url" or field.annotation == SecretStr | None
 
 
 def _text(value: str | SecretStr) -> str:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from anomaly_assets.errors import SettingsError
-from anomaly_assets.settings import Settings, load_settings
+from anomaly_assets.settings import Settings, load_settings, secret_variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,3 +197,71 @@ def test_the_high_frequency_profile_explains_less_and_in_batches() -> None:
 def test_answers_are_kept_for_hours() -> None:
     """The setting counts in hours."""
     assert Settings(_env_file=None, idempotency_hours=3).idempotency_span == timedelta(hours=3)
+
+
+class TestSecretsInFiles:
+    """``<VARIABLE>_FILE`` in place of a secret."""
+
+    @pytest.mark.parametrize("variable", secret_variables())
+    def test_a_file_stands_for_the_variable(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+    ) -> None:
+        """The content counts without the line end, as if the variable held it."""
+        scheme = {"DATABASE_URL": "postgresql", "ANOMALY_ASSETS_MQTT_URL": "mqtt"}
+        value = f"{scheme.get(variable, 'redis')}://ann:{SECRET}@host/0"
+        monkeypatch.delenv(variable, raising=False)
+        (tmp_path / "secret").write_text(f"{value}\n")
+        monkeypatch.setenv(f"{variable}_FILE", str(tmp_path / "secret"))
+        field = variable.removeprefix(PREFIX).lower()
+        taken = getattr(load_settings(), field)
+        assert (taken if isinstance(taken, str) else taken.get_secret_value()) == value
+
+    def test_the_usual_secrets_may_be_in_files(self) -> None:
+        """Those of database, signature, Redis, broker and webhooks."""
+        assert {
+            "DATABASE_URL",
+            "ANOMALY_ASSETS_SIGNING_KEY",
+            "ANOMALY_ASSETS_REDIS_URL",
+            "ANOMALY_ASSETS_MQTT_URL",
+            "ANOMALY_ASSETS_WEBHOOK_SECRET",
+        } <= set(secret_variables())
+
+    def test_env_files_may_name_them(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """``.env`` is read like the environment."""
+        monkeypatch.delenv("DATABASE_URL", raising=False)
+        (tmp_path / "secret").write_text("postgresql://h/d")
+        (tmp_path / ".env").write_text(f"DATABASE_URL_FILE={tmp_path / 'secret'}\n")
+        assert load_settings().database_url == "postgresql://h/d"
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [(None, "cannot be read"), (b"\n", "is empty"), (SECRET.encode() + b"\xff", "no UTF-8")],
+    )
+    def test_unusable_files_are_named_and_not_shown(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        content: bytes | None,
+        message: str,
+    ) -> None:
+        """Variable, file and reason are said, and nothing of what is in it."""
+        if content is not None:
+            (tmp_path / "secret").write_bytes(content)
+        monkeypatch.setenv("ANOMALY_ASSETS_SIGNING_KEY_FILE", str(tmp_path / "secret"))
+        with pytest.raises(
+            SettingsError, match=rf"SIGNING_KEY_FILE: .*secret.*{message}"
+        ) as caught:
+            load_settings()
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+    def test_both_at_once_are_refused(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """Nobody has to guess which one counts; an empty variable is none."""
+        (tmp_path / "secret").write_text(f"redis://:{SECRET}@cache")
+        monkeypatch.setenv("ANOMALY_ASSETS_REDIS_URL_FILE", str(tmp_path / "secret"))
+        monkeypatch.setenv("ANOMALY_ASSETS_REDIS_URL", "redis://other")
+        with pytest.raises(SettingsError, match=r"REDIS_URL and .*_FILE are both set"):
+            load_settings()
+        monkeypatch.setenv("ANOMALY_ASSETS_REDIS_URL_FILE", "")
+        assert load_settings().redis_url is not None

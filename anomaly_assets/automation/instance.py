@@ -45,6 +45,8 @@ def prepare(settings: Settings, database: Database) -> dict[str, str]:
         "DAGSTER_HOME": str(home),
         "DAGSTER_POSTGRES_URL": database.dagster_url(),
         "DATABASE_URL": database.url,
+        # Where the address came from a file: both at once would be refused.
+        "DATABASE_URL_FILE": "",
         "ANOMALY_ASSETS_HOME": str(settings.home.resolve()),
     }
 
@@ -53,6 +55,12 @@ def open_instance(environment: dict[str, str]) -> dg.DagsterInstance:
     """Open the Dagster instance that `environment` describes, in this process."""
     os.environ.update(environment)
     return dg.DagsterInstance.get()
+
+
+def upgrade_instance(environment: dict[str, str]) -> None:
+    """Bring Dagster's own tables to the version of the installed Dagster."""
+    with open_instance(environment) as instance:
+        instance.upgrade()
 
 
 def _dagster_yaml() -> Path:

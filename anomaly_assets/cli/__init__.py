@@ -10,11 +10,13 @@ from rich.markup import escape
 
 from anomaly_assets.cli import (
     alerts,
+    backups,
     data,
     demo,
     evaluate,
     importing,
     labels,
+    migrations,
     privacy,
     retention,
     runs,
@@ -51,6 +53,8 @@ for module in (
     evaluate,
     privacy,
     retention,
+    migrations,
+    backups,
 ):
     module.register(app)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
 from typing import TYPE_CHECKING
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from anomaly_assets.settings import Settings
 
 _SHORTEST = 16
+
+
+def fingerprint(key: bytes) -> str:
+    """Return 16 hexadecimal digits by which a key is recognised, and not found out."""
+    return hmac.new(key, b"anomaly-assets key fingerprint", "sha256").hexdigest()[:16]
 
 
 def signing_key(settings: Settings) -> bytes:

@@ -80,6 +80,10 @@ class Database:
         own = self._url.set(drivername="postgresql+psycopg2", database=f"{self.name}_dagster")
         return _render(own)
 
+    def sibling_url(self, name: str) -> str:
+        """Return the address of the database `name` on the same server."""
+        return _render(self._url.set(drivername="postgresql", database=name))
+
     @cached_property
     def engine(self) -> Engine:
         """SQLAlchemy's engine, to query by the models; bulk work uses :meth:`connect`."""

@@ -371,6 +371,14 @@ class EmbeddedServer:
         return f"postgresql://{_USER}@/{database}?host={folder}&port={_PORT}"
 
 
+def installed_binaries() -> list[Path]:
+    """Return the folders of PostgreSQL's programs that the wheel brings; none without it."""
+    try:
+        return list(_installed_versions().folders.values())
+    except StorageError:
+        return []
+
+
 def _installed_versions() -> _Versions:
     try:
         with warnings.catch_warnings():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,13 +35,23 @@ def upgrade(database: Database | str, revision: str = "head") -> None:
     ------
     DatabaseUnreachableError
         If the server does not answer.
+    StorageError
+        If a newer version of the code has migrated the database.
     """
     with _locked(database) as (config, _):
         command.upgrade(config, revision)
 
 
 def downgrade(database: Database | str, revision: str) -> None:
-    """Migrate down to `revision`; ``base`` removes every table and all data."""
+    """Migrate down to `revision`; ``base`` removes every table and all data.
+
+    What later revisions have added is lost; everything else is kept.
+
+    Raises
+    ------
+    StorageError
+        If a newer version of the code has migrated the database.
+    """
     with _locked(database) as (config, _):
         command.downgrade(config, revision)
 
@@ -60,6 +71,12 @@ def head() -> str:
     return revision
 
 
+def revisions() -> list[str]:
+    """Return the revisions that this code knows, the first one first."""
+    walked = ScriptDirectory.from_config(_config()).walk_revisions()
+    return [script.revision for script in walked][::-1]
+
+
 def check(database: Database | str) -> None:
     """Make sure that the database has the schema of this code.
 
@@ -69,6 +86,7 @@ def check(database: Database | str) -> None:
         If its revision is another one, or a table differs from its model; the message says how.
     """
     found, needed = current(database), head()
+    _require_known(found)
     if found != needed:
         msg = (
             f"the database is at revision {found or 'none'}, this code needs {needed}; "
@@ -82,6 +100,24 @@ def check(database: Database | str) -> None:
         listed = "\n".join(f"  {difference}" for difference in differences)
         msg = f"the tables are not those of revision {needed}; somebody altered them:\n{listed}"
         raise StorageError(msg)
+
+
+def _require_known(revision: str | None) -> None:
+    if revision is not None and revision not in revisions():
+        msg = (
+            f"the database is at revision {revision}, and anomaly-assets {_version()} knows none "
+            f"after {head()}: a newer version has migrated it. Install that version again; to go "
+            f"back for good, let it run `anomaly-assets migrate --to {head()}` first, or restore "
+            "a backup of before the upgrade"
+        )
+        raise StorageError(msg)
+
+
+def _version() -> str:
+    try:
+        return version("anomaly-assets")
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 def _config() -> Config:
@@ -115,6 +151,7 @@ def _locked(database: Database | str) -> Iterator[tuple[Config, Connection]]:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
         connection.commit()
         try:
+            _require_known(MigrationContext.configure(connection).get_current_revision())
             config.attributes["connection"] = connection
             yield config, connection
             connection.commit()
