@@ -15,6 +15,7 @@ from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -139,6 +140,12 @@ class Settings(BaseSettings):
         24, ge=1, le=720, description="how long the answer to a request with a key is kept"
     )
     live_profile: Literal["standard", "high_frequency"] = "standard"
+    live_shards: int = Field(
+        1, ge=1, le=1024, description="that entities are shared out among, for several instances"
+    )
+    live_shard: Annotated[tuple[int, ...] | None, NoDecode] = Field(
+        None, description="which of them this instance takes: 0, or 0,2; default: all that are free"
+    )
 
     redis_url: SecretStr | None = Field(
         None, description="cache of latest scores and source of readings"
@@ -238,6 +245,24 @@ class Settings(BaseSettings):
     def _belongs_to_a_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         if (value is None) != (info.data.get("mqtt_certificate_file") is None):
             msg = "a certificate and its key belong together; set both files, or neither"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("live_shard", mode="before")
+    @classmethod
+    def _reads_as_numbers(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.strip("[] ").split(","))
+
+    @field_validator("live_shard")
+    @classmethod
+    def _is_one_of_them(
+        cls, value: tuple[int, ...] | None, info: ValidationInfo
+    ) -> tuple[int, ...] | None:
+        shards = info.data.get("live_shards", 1)
+        if value is not None and not all(0 <= one < shards for one in value):
+            msg = f"shards are numbered from 0 to {shards - 1}; write for example 0, or 0,2"
             raise ValueError(msg)
         return value
 

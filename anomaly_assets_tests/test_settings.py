@@ -173,6 +173,27 @@ class TestAlertTargets:
         assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("0", (0,)), ("0,2", (0, 2)), (" 1, 3 ", (1, 3)), ("[0, 3]", (0, 3))]
+)
+def test_shards_are_numbers(
+    monkeypatch: pytest.MonkeyPatch, text: str, numbers: tuple[int, ...]
+) -> None:
+    """One shard or several, each of those there are."""
+    monkeypatch.setenv("ANOMALY_ASSETS_LIVE_SHARDS", "4")
+    monkeypatch.setenv("ANOMALY_ASSETS_LIVE_SHARD", text)
+    assert Settings(_env_file=None).live_shard == numbers
+
+
+@pytest.mark.parametrize("text", ["4", "-1", "one", ""])
+def test_a_shard_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """The message names the setting."""
+    monkeypatch.setenv("ANOMALY_ASSETS_LIVE_SHARDS", "4")
+    monkeypatch.setenv("ANOMALY_ASSETS_LIVE_SHARD", text)
+    with pytest.raises(SettingsError, match="ANOMALY_ASSETS_LIVE_SHARD"):
+        load_settings()
+
+
 def test_quiet_hours_are_local_times() -> None:
     """They may run over midnight; unset there are none."""
     settings = Settings(_env_file=None, alert_quiet_hours="22:00 - 07:30")

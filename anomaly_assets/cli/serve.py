@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -35,13 +36,24 @@ def serve(
         bool,
         typer.Option(help="Score readings as they come; without, they are only stored."),
     ] = True,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Score one shard of several, 0/2 the first of two; or some: 0,2/4."),
+    ] = None,
 ) -> None:
     """Take readings, score them at once and answer questions; Ctrl-C stores what waits, and ends.
 
     On SIGINT and SIGTERM no more requests are taken, those in progress are answered, and every
-    reading that was waiting is stored.
+    reading that was waiting is stored. Several instances share the entities of a deployment when
+    each takes a shard; a second one of the same shard stands by, and takes over when the first is
+    gone.
     """
+    taken = None if shard is None else _shards(shard)
     deployment = open_deployment()
+    if taken is not None:
+        numbers, shards = taken
+        changed = {"live_shards": shards, "live_shard": numbers}
+        deployment.settings = deployment.settings.model_copy(update=changed)
     options = deployment.settings
     listening = _listen(host or options.live_host, port or options.live_port)
     address = "http://{}:{}".format(*listening.getsockname()[:2])
@@ -51,6 +63,17 @@ def serve(
     with listening, asyncio.Runner(loop_factory=_event_loop()) as runner:
         runner.run(_serve(deployment, listening, scoring=scoring))
     console.print("stopped")
+
+
+def _shards(text: str) -> tuple[tuple[int, ...], int]:
+    """Read ``0/2`` or ``0,2/4``: the shards that are taken, and how many there are."""
+    found = re.fullmatch(r"(\d+(?:,\d+)*)/(\d+)", text.replace(" ", ""))
+    numbers = tuple(map(int, found[1].split(","))) if found else ()
+    shards = int(found[2]) if found else 0
+    if not numbers or max(numbers) >= shards:
+        msg = f"--shard {text}: write 0/2 for the first of two shards, 0,2/4 for two of four"
+        raise SettingsError(msg)
+    return numbers, shards
 
 
 async def _serve(deployment: Deployment, listening: socket.socket, *, scoring: bool) -> None:

@@ -39,12 +39,13 @@ from anomaly_assets.live.readings import (
 )
 from anomaly_assets.storage import bulk
 from anomaly_assets.storage.entities import ensure_entity
+from anomaly_assets.storage.handover import handovers, notify
 from anomaly_assets.storage.identifiers import RejectionReason
 from anomaly_assets.storage.journal import append_of_many
 from anomaly_assets.storage.rejections import record_rejections
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anomaly_assets.pipeline.deployment import Deployment
     from anomaly_assets.storage.database import Connection
@@ -108,12 +109,15 @@ class Committed:
         Refused readings whose window and stream are known, by position.
     failed
         Rows that could not be stored, and why.
+    handed_over
+        Number of new readings that another instance scores, and has been told of.
     """
 
     results: dict[int, RowResult] = field(default_factory=dict)
     fresh: dict[int, LiveReading] = field(default_factory=dict)
     refused: dict[int, RefusedReading] = field(default_factory=dict)
     failed: dict[int, NotStoredError] = field(default_factory=dict)
+    handed_over: int = 0
 
     def add(self, other: Committed) -> None:
         """Take over what became of further rows."""
@@ -121,6 +125,7 @@ class Committed:
         self.fresh.update(other.fresh)
         self.refused.update(other.refused)
         self.failed.update(other.failed)
+        self.handed_over += other.handed_over
 
 
 class Committer:
@@ -130,10 +135,14 @@ class Committer:
     ----------
     deployment
         Settings, database and catalogues.
+    owns
+        Whether this instance scores an entity; others are told of the readings of all the rest.
+        None: nobody is told of anything.
     """
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, owns: Callable[[str], bool] | None = None) -> None:
         self._deployment = deployment
+        self._owns = owns
         self._catalogues = Catalogues(deployment)
         self._connection: Connection | None = None
         #: Months whose partitions are known to be there.
@@ -273,8 +282,10 @@ class Committer:
         done = Committed()
         rejected: list[Rejected] = []
         verdicts = self._checked(connection, rows, parts)
+        owns = self._owns
+        foreign = {name for name in parts if name and owns is not None and not owns(name)}
         # One statement is a transaction by itself, at a third of the waiting.
-        alone = len(verdicts) == 1 and not verdicts[0].rejected
+        alone = len(verdicts) == 1 and not verdicts[0].rejected and not foreign
         with nullcontext() if alone else connection.transaction():
             for verdict in verdicts:
                 done.results.update(verdict.results)
@@ -284,6 +295,8 @@ class Committer:
                     new = self._append(connection, verdict.passed, source, received_at)
                     _note(done, verdict.passed, new)
             _record(connection, rejected, spans, source)
+            if foreign:
+                _hand_over(connection, done, foreign, received_at)
         return done
 
     def _checked(
@@ -374,6 +387,20 @@ def _note(done: Committed, passed: Passed, new: BoolArray) -> None:
             done.fresh[row] = passed.live(position)
         else:
             done.results[row] = DUPLICATE
+
+
+def _hand_over(
+    connection: Connection, done: Committed, foreign: set[str], received_at: datetime
+) -> None:
+    """Tell those who score other entities, as part of the transaction that stores the readings."""
+    stored: dict[str, list[datetime]] = {}
+    refused: dict[str, list[datetime]] = {}
+    for found, readings in ((stored, done.fresh.values()), (refused, done.refused.values())):
+        for reading in readings:
+            if reading.entity_id in foreign:
+                found.setdefault(reading.entity_id, []).append(reading.at)
+    done.handed_over = sum(map(len, stored.values()))
+    notify(connection, handovers(received_at, stored, refused))
 
 
 def _telling(rejected: Sequence[Rejected]) -> dict[int, RefusedReading]:

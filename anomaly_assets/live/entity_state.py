@@ -85,6 +85,8 @@ class EntityState:
         self.catalogue = entity.catalogue
         self.outcomes: OrderedDict[int, Outcome] = OrderedDict()
         self.buffer = ReadingBuffer(len(self.catalogue.streams), options.most_readings)
+        #: What an earlier state said of windows that are still open in this one, by window.
+        self.earlier: dict[int, Outcome] = {}
         #: First closed window that readings have arrived for since; None if there is none.
         self.touched: int | None = None
         self._settings = settings
@@ -203,6 +205,12 @@ class EntityState:
         return self.buffer.overflowed(WindowRange(self.closed_until - self._lookback, end))
 
     @property
+    def held_since(self) -> int:
+        """Start of the first window whose readings are all in the buffer, epoch seconds."""
+        oldest = self._past.oldest()
+        return self.closed_until if oldest is None else oldest
+
+    @property
     def prepared(self) -> bool:
         """Whether the open window's result is there already."""
         return self._ahead is not None
@@ -242,7 +250,10 @@ class EntityState:
         return True
 
     def close(self, end: int, closed_by: ClosedBy) -> list[Outcome]:
-        """Compute the windows up to `end` from the readings held, and learn them."""
+        """Compute the windows up to `end` from the readings held, and learn them.
+
+        Returned are those that say something new.
+        """
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead.end == end:
             self._learnt, made, step = ahead.learnt, ahead.made, ahead.step
@@ -255,7 +266,8 @@ class EntityState:
         self._past.add(step)
         self._record(made)
         self.forget()
-        return made
+        before = {o.window: self.earlier.pop(o.window) for o in made if o.window in self.earlier}
+        return self.replacing(before, made) if before else made
 
     def _compute(
         self, learnt: Learnt, packed: PackedState, end: int, closed_by: ClosedBy
@@ -336,9 +348,7 @@ class EntityState:
 
     def forget(self) -> None:
         """Let go of readings that nothing will be computed from any more."""
-        oldest = self._past.oldest()
-        if oldest is None:
-            oldest = self.closed_until
+        oldest = self.held_since
         self.buffer.compact(oldest, keep=oldest - self._lookback)
         self._running.forget(self.closed_until)
 

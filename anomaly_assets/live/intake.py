@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +15,7 @@ from anomaly_assets.live.cache import LatestScore
 from anomaly_assets.live.readings import Appended, LiveReading, Row, RowResult, raw
 
 if TYPE_CHECKING:
+    from anomaly_assets.live.ownership import Ownership
     from anomaly_assets.live.results import LiveResult
     from anomaly_assets.live.writer import JournalWriter
 
@@ -49,10 +51,13 @@ class Taken:
     first_looks
         What the pipeline said of the readings that were new, in their order; empty or None where
         nobody asked.
+    elsewhere
+        Number of new readings that other instances score, by shard.
     """
 
     results: list[RowResult]
     first_looks: Sequence[Any]
+    elsewhere: Mapping[int, int] = field(default_factory=dict)
 
 
 class Intake:
@@ -64,6 +69,8 @@ class Intake:
         Makes them durable.
     pipeline
         Scores them; None where scoring is left to the scheduled runs.
+    ownership
+        Which entities other instances score; None where there are no others.
 
     Notes
     -----
@@ -71,9 +78,15 @@ class Intake:
     false the pipeline is told of nothing; it reads the journal when it starts.
     """
 
-    def __init__(self, writer: JournalWriter, pipeline: Pipeline | None = None) -> None:
+    def __init__(
+        self,
+        writer: JournalWriter,
+        pipeline: Pipeline | None = None,
+        ownership: Ownership | None = None,
+    ) -> None:
         self.writer = writer
         self.pipeline = pipeline
+        self.ownership = ownership
         self.pipeline_failures = 0
         self.scoring = pipeline is not None
         self.on_batch: Callable[[float], None] | None = None
@@ -132,7 +145,14 @@ class Intake:
             looks = await self._tell(self.pipeline, appended, look=look)
         if self.on_batch is not None:
             self.on_batch(time.monotonic() - started)
-        return Taken(appended.results, looks)
+        return Taken(appended.results, looks, self._elsewhere(appended.fresh))
+
+    def _elsewhere(self, fresh: Sequence[LiveReading]) -> Mapping[int, int]:
+        ownership = self.ownership
+        if ownership is None or not ownership.wanted or ownership.owned == ownership.all:
+            return {}
+        shards = Counter(ownership.shard(reading.entity_id) for reading in fresh)
+        return {shard: n for shard, n in sorted(shards.items()) if shard not in ownership.owned}
 
     async def _tell(self, pipeline: Pipeline, appended: Appended, *, look: bool) -> Sequence[Any]:
         try:

@@ -13,19 +13,18 @@ import asyncio
 import logging
 import math
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import psycopg
-
 from anomaly_assets.errors import InputError
+from anomaly_assets.live.background import Background
 from anomaly_assets.live.broadcast import Broadcast, Subscription
+from anomaly_assets.live.catching_up import find_missed
 from anomaly_assets.live.comparison import Comparison
 from anomaly_assets.live.entity_state import Arrival
 from anomaly_assets.live.explaining import Backlog, Unexplained, explain
 from anomaly_assets.live.forgetting import gone_entities
 from anomaly_assets.live.options import PipelineOptions
-from anomaly_assets.live.restore import QUARANTINED_BY, restore_entity
+from anomaly_assets.live.restoring import Restorer
 from anomaly_assets.live.results import Difference, FirstLook, LiveCounts, LiveResult
 from anomaly_assets.live.rounds import (
     TICK_SECONDS,
@@ -34,12 +33,12 @@ from anomaly_assets.live.rounds import (
     compute_ahead,
     prepared_first,
 )
-from anomaly_assets.live.slots import Slot, Slots, record_quarantine, reporting_entities
+from anomaly_assets.live.slots import Slot, Slots, reporting_entities
 from anomaly_assets.streams.windows import window_of
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Callable, Iterable
 
     from anomaly_assets.live.entity_state import EntityState
     from anomaly_assets.live.outcomes import Outcome
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Entities restored at the same time.
-_RESTORES: Final = 2
 #: Every so many checks all remembered windows are looked at, not those alone that were never seen.
 _FULL_CHECK: Final = 12
 #: Readings of a batch after which others have their turn, scored at once and not.
@@ -60,8 +57,9 @@ _TURN_READINGS: Final = 200
 class StreamingPipeline:
     """The live path of one deployment.
 
-    It has to be told of every reading after the journal has it, in this process: what others put
-    into the journal shows only once it is stored, and is then taken over from there.
+    It is told of every reading after the journal has it: of those that come here, and of those that
+    other instances say they have stored. What nobody tells of shows with :meth:`catch_up`, or once
+    its window is stored, and is then taken over from there.
 
     Parameters
     ----------
@@ -71,6 +69,8 @@ class StreamingPipeline:
         Its behaviour and the bounds of its memory.
     clock
         Tells the time, aware.
+    owns
+        Whether an entity is scored here now, and not by another instance; default: all are.
     """
 
     def __init__(
@@ -79,24 +79,32 @@ class StreamingPipeline:
         *,
         options: PipelineOptions | None = None,
         clock: Callable[[], datetime] | None = None,
+        owns: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.options = options or PipelineOptions()
         self.counts = LiveCounts()
         #: Told of each entity that was deleted while it was in memory.
         self.on_forgotten: list[Callable[[str], None]] = []
-        #: Reason by entity that is not processed.
-        self.quarantined: dict[str, str] = {}
         self._deployment = deployment
         self._clock = clock or (lambda: datetime.now(tz=UTC))
         self._slots = Slots(self.options.most_entities)
         self._broadcast = Broadcast(self.options.most_unread)
         self._backlog = Backlog(self.options.most_explanations)
-        self._restores = asyncio.Semaphore(_RESTORES)
         self._rounds = Rounds(self._slots, self._clock, self.options.close_after)
-        self._tasks: list[asyncio.Task[None]] = []
         self._checks = 0
-        self._comparison = Comparison(deployment, self.counts, self._tell, self._restore)
-        self._stopped = False
+        self._owns = owns
+        self._restorer = Restorer(
+            deployment, self.options, self._clock, self._slots, self.counts, self._tell, owns
+        )
+        self._background = Background(self._restorer.database_away)
+        self._comparison = Comparison(deployment, self.counts, self._tell, self._restorer.restore)
+        self._restorer.comparison = self._comparison
+        self._restorer.forget = self._forget
+
+    @property
+    def quarantined(self) -> dict[str, str]:
+        """Reason by entity that is not processed."""
+        return self._restorer.quarantined
 
     @property
     def differences(self) -> int:
@@ -137,44 +145,22 @@ class StreamingPipeline:
         DatabaseUnreachableError
             If the database is away.
         """
-        now = self._clock()
-        found = await asyncio.to_thread(reporting_entities, self._deployment.database, now)
-        most = self.options.most_entities
-        if len(found) > most:
-            logger.warning(
-                "%d entities report, the live path keeps %d in memory: raise most_entities",
-                len(found),
-                most,
-            )
-        for entity_id, reported_at in found[:most]:
-            slot = self._slots.open(entity_id, now)
-            if slot is not None:
-                slot.reported_at = reported_at
-                self._restore(slot)
+        await self._open_reporting()
         await self.settled()
         if background:
-            self._tasks = [
-                asyncio.create_task(self._close_forever()),
-                asyncio.create_task(self._prepare_forever()),
-                asyncio.create_task(self._check_forever()),
-                asyncio.create_task(self._explain_forever()),
-            ]
+            self._background.start(
+                (self._close_round, self._prepare_round, self._check_round, self._explain_round)
+            )
 
     async def stop(self) -> None:
         """End everything that is under way, and every subscription."""
-        self._stopped = True
-        tasks = self._tasks + [s.restoring for s in self._slots.all() if s.restoring is not None]
-        self._tasks = []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._restorer.stop()
+        await self._background.stop()
         self._broadcast.close()
 
     async def settled(self) -> None:
         """Wait until no entity is being restored."""
-        while under_way := [s.restoring for s in self._slots.all() if s.restoring is not None]:
-            await asyncio.wait(under_way)
-            await asyncio.sleep(0)
+        await self._restorer.settled()
 
     def subscribe(self) -> Subscription:
         """Listen to results from now on: ``async for result in pipeline.subscribe()``."""
@@ -205,7 +191,7 @@ class StreamingPipeline:
         FirstLook or None
             None where no answer can be given now: the window was closed already (it is computed
             again), the stream is none of the catalogue's, the reading lies in the future, or the
-            entity is being restored or quarantined.
+            entity is being restored, quarantined or another instance's.
 
         Raises
         ------
@@ -218,6 +204,8 @@ class StreamingPipeline:
                 "number and an aware time, as the journal does"
             )
             raise InputError(msg)
+        if not self._owns(entity):
+            return None
         now = self._clock()
         slot = self._place(entity, now)
         if slot is None or timestamp >= now + self._deployment.settings.future_tolerance:
@@ -238,7 +226,7 @@ class StreamingPipeline:
         try:
             return self._look(slot, live, index, timestamp, value, now, look=look)
         except Exception as error:  # noqa: BLE001 - one entity's models must not stop the others
-            await self._quarantine(slot, error)
+            await self._restorer.quarantine(slot, error)
             return None
 
     async def process_batch(
@@ -297,21 +285,24 @@ class StreamingPipeline:
         Their results wait, unless readings for them arrive after all, so that many entities'
         windows can be told at the same moment.
         """
-        return await compute_ahead(self._slots, self._clock, self.options, self._quarantine)
+        return await compute_ahead(
+            self._slots, self._clock, self.options, self._restorer.quarantine
+        )
 
     async def _close(self, slots: list[Slot], moment: datetime) -> list[LiveResult]:
         told = []
         turns = Turns()
         for slot in prepared_first(slots):
-            if slot.restoring is not None or (slot.retry_at and moment < slot.retry_at):
+            waiting = slot.restoring is not None or (slot.retry_at and moment < slot.retry_at)
+            if waiting or not self._owns(slot.entity_id):
                 continue
             if slot.live is None:
-                self._restore(slot)
+                self._restorer.restore(slot)
                 continue
             try:
                 made = self._advance(slot, slot.live, moment)
             except Exception as error:  # noqa: BLE001 - one entity's fault must not stop the others
-                await self._quarantine(slot, error)
+                await self._restorer.quarantine(slot, error)
                 continue
             told += made
             await turns.give()
@@ -348,11 +339,43 @@ class StreamingPipeline:
             self._slots.close(entity_id)
         slot.live = None
         slot.pending.clear()
-        self.quarantined.pop(entity_id, None)
+        self._restorer.quarantined.pop(entity_id, None)
         self._backlog.drop(entity_id)
         self._comparison.drop(entity_id)
         for told in self.on_forgotten:
             told(entity_id)
+
+    async def catch_up(self) -> int:
+        """Take in what the journal has and nobody has told of; returns how many readings.
+
+        Entities that report and have no place yet are restored, as after a shard was taken over.
+        """
+        await self._open_reporting()
+        before = self.counts.caught_up
+        for missed in await find_missed(self._deployment.database, self._owned()):
+            slot = self._slots.get(missed.entity_id)
+            if slot is None or slot.live is not missed.live:
+                # Restored meanwhile, from the journal.
+                continue
+            if missed.outdated:
+                self._restorer.restore(slot)
+                continue
+            for stream, at, value in missed.lacking():
+                self.counts.caught_up += 1
+                if value is None:
+                    self.note_rejected(missed.entity_id, stream, at)
+                else:
+                    await self.process_stream(missed.entity_id, stream, at, value, look=False)
+        return self.counts.caught_up - before
+
+    def release(self, gone: Callable[[str], bool]) -> None:
+        """Let go of entities that another instance scores now; `gone` tells which."""
+        for slot in self._slots.all():
+            if gone(slot.entity_id):
+                if slot.restoring is not None:
+                    slot.restoring.cancel()
+                self._slots.close(slot.entity_id)
+                self._restorer.quarantined.pop(slot.entity_id, None)
 
     async def explain_waiting(self) -> int:
         """Explain the windows that wait for it now; returns how many subscribers were told of."""
@@ -361,12 +384,34 @@ class StreamingPipeline:
             told += await self._explain(what)
         return told
 
-    def _place(self, entity_id: str, now: datetime) -> Slot | None:
-        slot = self._slots.get(entity_id)
-        if slot is None and not self._stopped:
+    def _owned(self) -> list[Slot]:
+        return [slot for slot in self._slots.all() if self._owns(slot.entity_id)]
+
+    async def _open_reporting(self) -> None:
+        """Restore the entities that report and have no place yet, as far as there is room."""
+        now = self._clock()
+        found = await asyncio.to_thread(reporting_entities, self._deployment.database, now)
+        own = [one for one in found if self._owns(one[0])]
+        new = [one for one in own if self._slots.get(one[0]) is None]
+        room = max(0, self.options.most_entities - len(self._slots))
+        if len(new) > room:
+            logger.warning(
+                "%d entities report, the live path keeps %d in memory: raise most_entities",
+                len(own),
+                self.options.most_entities,
+            )
+        for entity_id, reported_at in new[:room]:
             slot = self._slots.open(entity_id, now)
             if slot is not None:
-                self._restore(slot)
+                slot.reported_at = reported_at
+                self._restorer.restore(slot)
+
+    def _place(self, entity_id: str, now: datetime) -> Slot | None:
+        slot = self._slots.get(entity_id)
+        if slot is None and not self._restorer.stopped:
+            slot = self._slots.open(entity_id, now)
+            if slot is not None:
+                self._restorer.restore(slot)
         if slot is not None and slot.live is None and slot.restoring is None:
             return None
         return slot
@@ -401,7 +446,7 @@ class StreamingPipeline:
         if live.touched is not None and gathered:
             revised = live.revise()
             if revised is None:
-                self._restore(slot)
+                self._restorer.restore(slot)
                 return []
             slot.touched_at = None
             self.counts.revised += len(revised)
@@ -411,7 +456,7 @@ class StreamingPipeline:
             # Only the journal has all of its readings, and it is read once they are all there.
             late = window_of(now - self._deployment.settings.allowed_lateness).timestamp()
             if due[0][0] <= late:
-                self._restore(slot)
+                self._restorer.restore(slot)
             return self._tell(live, made)
         for end, closed_by in due:
             closed = live.close(end, closed_by)
@@ -430,62 +475,6 @@ class StreamingPipeline:
                 self.counts.explanations_dropped += self._backlog.put(what)
         return told
 
-    def _restore(self, slot: Slot) -> None:
-        if slot.restoring is None and not self._stopped:
-            slot.restoring = asyncio.create_task(self._restore_now(slot))
-
-    async def _restore_now(self, slot: Slot) -> None:
-        try:
-            async with self._restores:
-                if slot.live is not None:
-                    # What it said goes on record before it is replaced.
-                    await self._comparison.verify([slot], everything=False)
-                slot.overrun = False
-                found = await asyncio.to_thread(
-                    restore_entity,
-                    self._deployment,
-                    slot.entity_id,
-                    self.options,
-                    self._clock(),
-                )
-            if found is None:
-                self._forget(slot)
-                return
-            self.counts.restored += 1
-            self.counts.snapshots_refused += len(found.refused)
-            made = slot.take_over(found, self._clock())
-            revised = sum(outcome.revision > 0 for outcome in made)
-            self.counts.revised += revised
-            self.counts.windows += len(made) - revised
-            self._tell(found.live, made)
-            if found.released or slot.entity_id in self.quarantined:
-                self.quarantined.pop(slot.entity_id, None)
-                await asyncio.to_thread(
-                    record_quarantine, self._deployment.database, slot.entity_id, None
-                )
-        except psycopg.OperationalError as error:
-            self._database_away(error)
-            slot.retry_at = self._clock() + self.options.check_every
-        except Exception as error:  # noqa: BLE001 - one entity's fault must not stop the others
-            await self._quarantine(slot, error)
-        finally:
-            slot.restoring = None
-
-    async def _quarantine(self, slot: Slot, error: Exception) -> None:
-        reason = f"{QUARANTINED_BY}{type(error).__name__}: {error}"
-        slot.live = None
-        slot.pending.clear()
-        slot.retry_at = self._clock() + self.options.retry_every
-        if self.quarantined.get(slot.entity_id) != reason:
-            logger.error("entity %r is quarantined: %s", slot.entity_id, reason, exc_info=error)
-        self.quarantined[slot.entity_id] = reason
-        try:
-            await asyncio.to_thread(
-                record_quarantine, self._deployment.database, slot.entity_id, reason
-            )
-        except psycopg.OperationalError as away:
-            self._database_away(away)
-
     async def _explain(self, what: Unexplained) -> bool:
         try:
             explanation = await asyncio.to_thread(explain, self._deployment, what)
@@ -503,37 +492,19 @@ class StreamingPipeline:
         self.counts.subscribers_dropped += self._broadcast.publish([told])
         return True
 
-    async def _close_forever(self) -> None:
-        while True:
-            slots = await self._rounds.upcoming()
-            await self._survive(partial(self._close, slots, self._clock()))
+    async def _close_round(self) -> None:
+        slots = await self._rounds.upcoming()
+        await self._close(slots, self._clock())
 
-    async def _prepare_forever(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            await self._survive(self.prepare)
+    async def _prepare_round(self) -> None:
+        await asyncio.sleep(TICK_SECONDS)
+        await self.prepare()
 
-    async def _check_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self.options.check_every.total_seconds())
-            self._checks += 1
-            everything = self._checks % _FULL_CHECK == 0
-            await self._survive(partial(self.check, everything=everything))
+    async def _check_round(self) -> None:
+        await asyncio.sleep(self.options.check_every.total_seconds())
+        self._checks += 1
+        await self.check(everything=self._checks % _FULL_CHECK == 0)
 
-    async def _explain_forever(self) -> None:
-        while True:
-            await self._backlog.wait(self.options.explain_every)
-            await self._survive(self.explain_waiting)
-
-    async def _survive(self, step: Callable[[], Awaitable[object]]) -> None:
-        """Run one round of something that has to go on, whatever becomes of it."""
-        try:
-            await step()
-        except psycopg.OperationalError as error:
-            self._database_away(error)
-        except Exception:
-            logger.exception("the live path goes on after an error of its own")
-
-    def _database_away(self, error: Exception) -> None:
-        self.counts.database_errors += 1
-        logger.warning("the live path waits for the database: %s", error)
+    async def _explain_round(self) -> None:
+        await self._backlog.wait(self.options.explain_every)
+        await self.explain_waiting()

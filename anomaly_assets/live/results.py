@@ -162,6 +162,8 @@ class LiveCounts:
         Subscribers that did not keep up.
     database_errors
         Times the database was not there; what it was needed for is tried again.
+    caught_up
+        Readings found in the journal that nobody had told of yet.
     """
 
     readings: int = 0
@@ -180,3 +182,4 @@ class LiveCounts:
     explanations_dropped: int = 0
     subscribers_dropped: int = 0
     database_errors: int = 0
+    caught_up: int = 0

@@ -6,15 +6,22 @@ import asyncio
 import gc
 import logging
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
+
+import psycopg
 
 from anomaly_assets.detection.robust import RobustAnomalySystem
 from anomaly_assets.errors import StorageError
+from anomaly_assets.live.alerts.policy import Policy
 from anomaly_assets.live.alerts.service import AlertService
 from anomaly_assets.live.api import create_app
 from anomaly_assets.live.cache import LatestScore, ScoreCache
+from anomaly_assets.live.following import Follower
 from anomaly_assets.live.options import PipelineOptions
+from anomaly_assets.live.ownership import Ownership
 from anomaly_assets.live.pipeline import StreamingPipeline
 from anomaly_assets.live.sources.mqtt import MqttOptions, MqttSource
 from anomaly_assets.live.sources.pump import Pump
@@ -64,26 +71,46 @@ class LiveService:
     def __init__(self, deployment: Deployment, *, scoring: bool = True) -> None:
         settings = deployment.settings
         options = PipelineOptions.of(settings)
-        self.pipeline = StreamingPipeline(deployment, options=options) if scoring else None
+        ownership = Ownership.of(settings, deployment.database, scoring=scoring)
+        self.ownership = ownership
+        self.pipeline: StreamingPipeline | None = None
+        self.follower: Follower | None = None
+        if scoring:
+            self.pipeline = StreamingPipeline(deployment, options=options, owns=ownership.owns)
+            self.follower = Follower(deployment.database, self.pipeline, ownership.owns)
         redis = RedisOptions.of(settings)
         cache = ScoreCache(None if redis is None else redis.url)
-        self.app: FastAPI = create_app(deployment, pipeline=self.pipeline, cache=cache)
+        self.app: FastAPI = create_app(
+            deployment, pipeline=self.pipeline, cache=cache, ownership=ownership
+        )
         self.context: Context = self.app.state.context
         self.context.intake.scoring = False
-        self.alerts = AlertService(deployment) if scoring else None
+        self.alerts: AlertService | None = None
+        if scoring:
+            policy = Policy.of(settings).share(len(ownership.wanted), ownership.shards)
+            self.alerts = AlertService(deployment, policy=policy, owns=ownership.owns)
         self.webhooks = WebhookSender(deployment) if scoring else None
+        #: Sources of which each shard has its own, read by whoever scores it.
+        self._of_shard: dict[int, Pump] = {}
         mqtt = MqttOptions.of(settings)
-        sources: list[Source] = []
         if mqtt is not None:
-            sources.append(MqttSource(mqtt))
+            for shard in sorted(ownership.wanted):
+                name = f"mqtt-{shard}" if len(ownership.wanted) > 1 else "mqtt"
+                source = MqttSource(mqtt.of_shard(shard, ownership.shards), name=name)
+                self._of_shard[shard] = Pump(source, self._sink("mqtt"))
+        others: list[Source] = []
+        if mqtt is not None and not scoring:
+            others.append(MqttSource(replace(mqtt, share="")))
         if redis is not None:
-            sources.append(RedisSource(redis))
-        self.pumps = [Pump(source, self._sink(source.name)) for source in sources]
+            others.append(RedisSource(redis))
+        self._others = [Pump(source, self._sink(source.name)) for source in others]
+        self.pumps = [*self._of_shard.values(), *self._others]
         #: Results that the cache does not have yet, the newest of each entity.
         self._uncached: dict[str, LiveResult] = {}
         #: Entities that were deleted: what is cached or was stored of them since goes, too.
         self._forgotten: set[str] = set()
         self._news = asyncio.Event()
+        self._reload = asyncio.Event()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -93,11 +120,15 @@ class LiveService:
         ------
         StorageError
             If the database is away.
+        SettingsError
+            If other instances run with another count of shards.
         """
         async with AsyncExitStack() as stack:
             context, pipeline = self.context, self.pipeline
+            await self._share(stack)
             stack.push_async_callback(self.context.cache.close)
             context.pumps = self.pumps
+            context.standing_by = self._standing_by
             context.telling.followers.append(self._follow)
             if pipeline is not None:
                 pipeline.on_forgotten.append(self._forget)
@@ -108,8 +139,11 @@ class LiveService:
                 await self._start_followers(stack, pipeline)
                 stack.push_async_callback(pipeline.stop)
                 self._run(stack, self._start_pipeline(pipeline))
-            for pump in self.pumps:
+            for pump in self._others:
                 self._keep(stack, f"source {pump.source.name}", pump.run)
+            for shard, pump in self._of_shard.items():
+                work = partial(self.ownership.while_owner, shard, pump.run)
+                self._keep(stack, f"source {pump.source.name}", work)
             self._stack = stack.pop_all()
         return self
 
@@ -121,6 +155,39 @@ class LiveService:
     ) -> None:
         """End in the opposite order; what was taken is stored, what was said is told."""
         await self._stack.aclose()
+
+    async def _share(self, stack: AsyncExitStack) -> None:
+        """Take what is free of the shards, and hear of what other instances store for this one."""
+        ownership, follower = self.ownership, self.follower
+        stack.push_async_callback(ownership.stop)
+        await ownership.start()
+        if follower is not None:
+            ownership.on_told.append(follower.heard)
+            ownership.on_listening.append(follower.look)
+            ownership.on_change.append(self._shards_changed)
+        self._keep(stack, "shards", ownership.run)
+
+    def _shards_changed(self, lost: frozenset[int]) -> None:
+        if lost and self.pipeline is not None:
+            self.pipeline.release(lambda entity_id: self.ownership.shard(entity_id) in lost)
+        if self.follower is not None:
+            self.follower.look()
+        self._reload.set()
+
+    async def _reload_alerts(self, alerts: AlertService) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            try:
+                await alerts.reload()
+            except (StorageError, psycopg.Error) as error:
+                logger.warning("the alerts of other shards wait for the database: %s", error)
+                await asyncio.sleep(_FIRST_WAIT)
+                self._reload.set()
+
+    def _standing_by(self) -> list[str]:
+        owned = self.ownership.owned
+        return [pump.source.name for shard, pump in self._of_shard.items() if shard not in owned]
 
     async def _start_pipeline(self, pipeline: StreamingPipeline) -> None:
         """Begin to score, while readings are taken already: what came before is in the journal."""
@@ -140,6 +207,12 @@ class LiveService:
         gc.collect()
         gc.freeze()
         context.scoring.set()
+        follower = self.follower
+        if follower is not None:
+            await asyncio.gather(
+                _again_and_again("readings that were handed over", follower.run),
+                _again_and_again("the look through the journal", follower.look_forever),
+            )
 
     async def _start_followers(self, stack: AsyncExitStack, pipeline: StreamingPipeline) -> None:
         alerts, webhooks = self.alerts, self.webhooks
@@ -148,6 +221,7 @@ class LiveService:
             self._keep(stack, "webhooks", webhooks.run)
         if alerts is not None:
             await alerts.start()
+            self._keep(stack, "alerts of other shards", partial(self._reload_alerts, alerts))
             stack.push_async_callback(alerts.stop)
             self.context.intake.on_batch = alerts.batch_took
             results = pipeline.subscribe()

@@ -78,6 +78,12 @@ class Slot:
         live, made = found.live, found.unstored
         if self.live is not None:
             earlier = dict(self.live.outcomes)
+            # Windows that were closed by time, and are young enough to be open again.
+            live.earlier = {
+                window: outcome
+                for window, outcome in (self.live.earlier | earlier).items()
+                if window >= live.closed_until
+            }
             new = {outcome.window for outcome in made}
             made = [
                 outcome

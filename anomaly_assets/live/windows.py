@@ -79,7 +79,7 @@ class ReadingBuffer:
 
     def add(self, stream: int, microseconds: int, value: float) -> None:
         """Take a reading in."""
-        window = self._window(microseconds // (WINDOW_SECONDS * MICROSECONDS) * WINDOW_SECONDS)
+        window = self._window(_window_at(microseconds))
         self.latest[stream] = max(self.latest[stream], microseconds)
         if window.overflowed:
             return
@@ -109,8 +109,7 @@ class ReadingBuffer:
 
     def reject(self, stream: int, microseconds: int) -> None:
         """Note that a reading was refused: its stream did report something."""
-        window = microseconds // (WINDOW_SECONDS * MICROSECONDS) * WINDOW_SECONDS
-        self._window(window).rejected.add(stream)
+        self._window(_window_at(microseconds)).rejected.add(stream)
 
     def readings(self, windows: WindowRange) -> Readings:
         """Return the readings of a range, each stream and time once."""
@@ -134,6 +133,47 @@ class ReadingBuffer:
         pairs = np.array(found, dtype=np.int64).reshape(len(found), 2)
         return ReadingTimes(pairs[:, 0].copy(), pairs[:, 1].copy())
 
+    def counts(self, since: int) -> dict[int, tuple[int, int] | None]:
+        """Return the number of readings and of streams with refused ones, by window from `since`.
+
+        None stands for a window of which some had to be dropped.
+        """
+        return {
+            start: None
+            if window.overflowed
+            else (len(window.readings().stream), len(window.rejected))
+            for start, window in self._windows.items()
+            if start >= since
+        }
+
+    def lacking(
+        self, readings: Readings, rejected: ReadingTimes
+    ) -> list[tuple[int, int, float | None]]:
+        """Return stream, microseconds and value (None: refused) of what it does not hold.
+
+        Of windows of which some had to be dropped nothing is returned.
+        """
+        held: dict[int, set[tuple[int, int]]] = {}
+        found: list[tuple[int, int, float | None]] = []
+        for stream, at, value in zip(
+            readings.stream.tolist(),
+            readings.microseconds.tolist(),
+            readings.value.tolist(),
+            strict=True,
+        ):
+            start = _window_at(at)
+            if start not in held:
+                own = self._windows.get(start, _Window()).readings()
+                held[start] = set(zip(own.stream.tolist(), own.microseconds.tolist(), strict=True))
+            if (stream, at) not in held[start] and not self._dropped(start):
+                found.append((stream, at, value))
+        pairs = zip(rejected.stream.tolist(), rejected.microseconds.tolist(), strict=True)
+        for stream, at in pairs:
+            known = self._windows.get(_window_at(at), _Window()).rejected
+            if stream not in known and not self._dropped(_window_at(at)):
+                found.append((stream, at, None))
+        return found
+
     def overflowed(self, windows: WindowRange) -> bool:
         """Whether readings of a range were dropped, so that only the journal has them all."""
         return any(window.overflowed for _, window in self._held(windows))
@@ -151,6 +191,10 @@ class ReadingBuffer:
                 window.hold(_extremes(window.readings()))
                 window.compact = True
 
+    def _dropped(self, start: int) -> bool:
+        window = self._windows.get(start)
+        return window is not None and window.overflowed
+
     def _window(self, start: int) -> _Window:
         found = self._windows.get(start)
         if found is None:
@@ -166,6 +210,10 @@ class ReadingBuffer:
             ),
             key=lambda pair: pair[0],
         )
+
+
+def _window_at(microseconds: int) -> int:
+    return microseconds // (WINDOW_SECONDS * MICROSECONDS) * WINDOW_SECONDS
 
 
 def _extremes(readings: Readings) -> Readings:

@@ -20,7 +20,7 @@ from anomaly_assets.live.limits import NotStoredError, OverloadedError
 from anomaly_assets.live.readings import Appended, LiveReading, Row, RowResult, raw
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anomaly_assets.pipeline.deployment import Deployment
 
@@ -44,6 +44,8 @@ class WriterFigures:
         Groups of rows stored, and groups that were not.
     seconds
         Time spent on both.
+    handed_over
+        Of the accepted rows: those that another instance scores.
     """
 
     accepted: int = 0
@@ -52,6 +54,7 @@ class WriterFigures:
     commits: int = 0
     failures: int = 0
     seconds: float = 0.0
+    handed_over: int = 0
 
     @property
     def rows(self) -> int:
@@ -82,6 +85,9 @@ class JournalWriter:
         Rows waiting at once, beyond which more are refused.
     patience
         Seconds after which an answer is given up.
+    owns
+        Whether this instance scores an entity; others are told of the readings of all the rest.
+        None: nobody is told of anything.
 
     Notes
     -----
@@ -94,9 +100,10 @@ class JournalWriter:
         *,
         most_pending_rows: int = MOST_PENDING_ROWS,
         patience: float = _PATIENCE_SECONDS,
+        owns: Callable[[str], bool] | None = None,
     ) -> None:
         self.figures = WriterFigures()
-        self._committer = Committer(deployment)
+        self._committer = Committer(deployment, owns)
         self._most_pending = most_pending_rows
         self._patience = patience
         self._waiting: deque[_Batch] = deque()
@@ -270,6 +277,7 @@ class JournalWriter:
         rejected = sum(not result.accepted for result in done.results.values())
         figures.duplicate += duplicate
         figures.rejected += rejected
+        figures.handed_over += done.handed_over
         figures.accepted += len(done.results) - duplicate - rejected
 
 

@@ -26,14 +26,14 @@ COMMAND = (
 )
 
 
-def start(database: Database, home: Path, port: int) -> subprocess.Popen[str]:
+def start(database: Database, home: Path, port: int, *options: str) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         "DATABASE_URL": database.url,
         "ANOMALY_ASSETS_HOME": str(home),
     }
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "serve", "--port", str(port)],
+        [sys.executable, "-c", COMMAND, "serve", "--port", str(port), *options],
         env=environment,
         cwd=home,
         stdout=subprocess.PIPE,
@@ -70,6 +70,14 @@ def test_serve_takes_readings_until_it_is_stopped(
     assert process.returncode == 0, output
     assert output.rstrip().endswith("stopped")
     assert count(database) == 1
+
+
+def test_a_shard_that_there_is_not_is_one_clear_line(tmp_path: Path, database: Database) -> None:
+    """What is wrong is said before anything is started, with how to write it."""
+    process = start(database, tmp_path, free_port(), "--shard", "2/2")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "--shard 2/2: write 0/2" in output
 
 
 def test_taken_port_is_one_clear_line(database: Database, tmp_path: Path) -> None:

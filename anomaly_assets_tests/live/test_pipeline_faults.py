@@ -297,7 +297,7 @@ def test_a_database_that_is_away_is_waited_for(
             raise psycopg.OperationalError(msg)
 
         with monkeypatch.context() as patched:
-            patched.setattr("anomaly_assets.live.pipeline.restore_entity", gone)
+            patched.setattr("anomaly_assets.live.restoring.restore_entity", gone)
             await following.pipeline.stop()
             await following.start()
             assert following.pipeline.counts.database_errors == 1

@@ -90,6 +90,10 @@ class Policy:
             passing=AlertSeverity(settings.alert_quiet_passing),
         )
 
+    def share(self, part: int, whole: int) -> Policy:
+        """Return the policy of an instance that tells `part` of `whole` shards of the entities."""
+        return self if part == whole else replace(self, per_hour=-(-self.per_hour * part // whole))
+
     def __post_init__(self) -> None:
         """Refuse limits that would never let anything out."""
         if self.per_hour < 1 or self.per_entity < 0:

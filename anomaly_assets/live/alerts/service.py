@@ -74,7 +74,8 @@ class AlertService:
     """Tells people what is noticed, as often as they want to hear.
 
     What is decided is stored before it is sent, and told as sent after it has arrived: killed in
-    between, the next start sends the message again. One process of a deployment runs it.
+    between, the next start sends the message again. Of several instances each tells of the entities
+    that it scores.
 
     Parameters
     ----------
@@ -86,9 +87,12 @@ class AlertService:
         By default those of the settings.
     clock
         The present moment.
+    owns
+        Whether this instance scores an entity; default: it scores all. The empty name stands for
+        the deployment as a whole.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with, each with a default
         self,
         deployment: Deployment,
         *,
@@ -96,6 +100,7 @@ class AlertService:
         policy: Policy | None = None,
         thresholds: Thresholds | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(tz=UTC),
+        owns: Callable[[str], bool] = lambda _: True,
     ) -> None:
         settings = deployment.settings
         self.counts = AlertCounts()
@@ -107,6 +112,7 @@ class AlertService:
             url.get_secret_value() for url in settings.alert_targets()
         )
         self._clock = clock
+        self._owns = owns
         self._book = Book()
         self._entities: dict[str, Entity] = {}
         self._snoozes: list[SnoozeRow] = []
@@ -133,6 +139,24 @@ class AlertService:
         self._book = Book(map(Alert.of_row, rows))
         self._outbox = self._book.on_the_way()
         await self.step()
+
+    async def reload(self) -> None:
+        """Go on with the alerts of the entities that are scored here since a moment ago.
+
+        Those of entities that another instance scores now are left to that one.
+
+        Raises
+        ------
+        StorageError
+            If the database cannot be reached.
+        """
+        rows = await asyncio.to_thread(self._read)
+        kept = [one for one in self._book if one.key in self._unsaved or self._owns(one.entity_id)]
+        new = [Alert.of_row(row) for row in rows if self._book.find(row.alert_key) is None]
+        self._book = Book([*kept, *new])
+        self._outbox += Book(new).on_the_way()
+        self._unknown_entity = True
+        self._news.set()
 
     async def run(self, results: AsyncIterator[LiveResult]) -> None:
         """Take in results until they end, deciding as they come and as time passes."""
@@ -303,7 +327,8 @@ class AlertService:
 
     def _read(self) -> list[AlertRow]:
         with self._deployment.database.connect() as connection:
-            return open_and_recent_alerts(connection, self._clock() - KEPT)
+            rows = open_and_recent_alerts(connection, self._clock() - KEPT)
+        return [row for row in rows if self._owns(row.entity_id)]
 
     def _read_snoozes(self, now: datetime) -> list[SnoozeRow]:
         with self._deployment.database.connect() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -41,6 +42,7 @@ class Tally:
     bad: list[dict[str, Any]] = field(default_factory=list)
     first_look: dict[str, Any] | None = None
     looks: list[dict[str, Any] | None] = field(default_factory=list)
+    elsewhere: Counter[int] = field(default_factory=Counter)
 
     def add(self, taken: Taken) -> None:
         """Count further rows."""
@@ -56,6 +58,7 @@ class Tally:
                 self.bad.append(
                     {"row": self.rows, "reason": result.reason, "detail": result.detail}
                 )
+        self.elsewhere.update(taken.elsewhere)
         if self.single and taken.first_looks and taken.first_looks[0] is not None:
             self.first_look = plain(taken.first_looks[0])
         room = self.most_looks - len(self.looks)
@@ -71,6 +74,7 @@ class Tally:
             "rows": self.bad,
             "first_look": self.first_look,
             "first_looks": self.looks,
+            "scored_elsewhere": {str(shard): n for shard, n in sorted(self.elsewhere.items())},
         }
         status, headers = 202, {}
         if self.rows and self.unavailable == self.rows:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from anomaly_assets.live.intake import Pipeline
+    from anomaly_assets.live.ownership import Ownership
     from anomaly_assets.pipeline.deployment import Deployment
 
 logger = logging.getLogger(__name__)
@@ -36,13 +37,14 @@ _DESCRIPTION: Final = """Send readings, ask for anomalies and their explanations
 A reading is on disk before it is answered with 202; whatever was not may be sent again."""
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - what it works with, each with a default
     deployment: Deployment,
     *,
     pipeline: Pipeline | None = None,
     writer: JournalWriter | None = None,
     tokens: TokenBook | None = None,
     cache: ScoreCache | None = None,
+    ownership: Ownership | None = None,
 ) -> FastAPI:
     """Return the web application of a deployment.
 
@@ -59,6 +61,9 @@ def create_app(
         Who may ask; default: the deployment's.
     cache
         Latest scores, shared with other processes; default: none.
+    ownership
+        Which entities other instances score; default: there are no others. Whoever made it starts
+        and stops it.
 
     Returns
     -------
@@ -66,10 +71,14 @@ def create_app(
         Its ``state.context`` is the :class:`~anomaly_assets.live.api.context.Context`.
     """
     options = deployment.settings
-    writer = writer or JournalWriter(deployment, most_pending_rows=options.live_max_pending_rows)
+    writer = writer or JournalWriter(
+        deployment,
+        most_pending_rows=options.live_max_pending_rows,
+        owns=None if ownership is None else ownership.owns,
+    )
     context = Context(
         deployment,
-        Intake(writer, pipeline),
+        Intake(writer, pipeline, ownership),
         tokens or TokenBook(deployment.database),
         cache=cache or ScoreCache(None),
     )

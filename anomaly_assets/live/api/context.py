@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final
 
@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from anomaly_assets.live.api.figures import Figures
 from anomaly_assets.live.api.metrics import Metrics
 from anomaly_assets.live.api.probe import DatabaseProbe
+from anomaly_assets.live.api.sharing import SharingFigures
 from anomaly_assets.live.cache import ScoreCache
 from anomaly_assets.live.intake import Intake
 from anomaly_assets.live.limits import Budget, RateLimiter
@@ -47,6 +48,8 @@ class Context:
         Where readings come from besides requests.
     scoring
         Set when the pipeline has restored every entity that reports.
+    standing_by
+        Names the sources that another instance reads from.
     """
 
     deployment: Deployment
@@ -58,6 +61,7 @@ class Context:
     listeners: int = 0
     pumps: Sequence[Pump] = ()
     scoring: asyncio.Event = field(default_factory=asyncio.Event)
+    standing_by: Callable[[], Collection[str]] = tuple
     telling: Telling = field(init=False)
     memory: Budget = field(init=False)
     probe: DatabaseProbe = field(init=False)
@@ -69,6 +73,9 @@ class Context:
         self.telling = Telling(self.intake.pipeline, self.events)
         self.probe = DatabaseProbe(self.deployment.database)
         self.metrics.registry.register(Figures(self))
+        if self.intake.ownership is not None:
+            sharing = SharingFigures(self.intake.ownership, self.intake.writer)
+            self.metrics.registry.register(sharing)
         options = self.deployment.settings
         self.memory = Budget(_LARGEST_BODIES * options.live_max_body_bytes)
         self.request_rate, self.reading_rate = (

@@ -15,7 +15,9 @@ from anomaly_assets.live.api.context import Context, ContextOf
 from anomaly_assets.live.api.models import Problem
 from anomaly_assets.live.api.results import EntityId, Score
 from anomaly_assets.live.api.security import Given, ReaderOf, visible_entity
-from anomaly_assets.live.subscriptions import Event, server_sent_events
+from anomaly_assets.live.api.sharing import require_here, told_here
+from anomaly_assets.live.ownership import Ownership
+from anomaly_assets.live.subscriptions import Event, encode, server_sent_events
 from anomaly_assets.live.tokens import TokenError
 
 router = APIRouter(tags=["results"])
@@ -33,8 +35,9 @@ _EVENT_STREAM: Final = "text/event-stream"
         200: {"content": {_EVENT_STREAM: {}}, "description": "events, until either side ends it"},
         401: {"model": Problem, "description": "the token is missing or refused"},
         403: {"model": Problem, "description": "the token is not good for this"},
+        421: {"model": Problem, "description": "another instance scores this entity"},
         429: {"model": Problem, "description": "too many questions or listeners"},
-        503: {"model": Problem, "description": "the streaming pipeline does not run here"},
+        503: {"model": Problem, "description": "no streaming pipeline here, or it stands by"},
     },
 )
 async def events(  # noqa: PLR0913, PLR0917 - the filters a person may set
@@ -48,12 +51,16 @@ async def events(  # noqa: PLR0913, PLR0917 - the filters a person may set
 ) -> StreamingResponse:
     """Send results as they come: ``window``, ``anomaly``, ``explanation``, and ``missed``.
 
+    Where several instances share the entities, one tells those it scores, and says so first
+    (``shards``); of an entity that another one scores it answers 421, or 503 if it stands by.
+
     A client that reconnects sends Last-Event-ID, as browsers do by themselves, and gets what it
     missed as far as that is still kept.
     """
     whose = visible_entity(principal, entity_id)
     if context.intake.pipeline is None or context.events.closed:
         raise HTTPException(503, "no streaming pipeline here", {"Retry-After": "60"})
+    require_here(context.intake.ownership, whose)
     if context.listeners >= _MOST_LISTENERS:
         raise HTTPException(429, f"{_MOST_LISTENERS} listeners already", {"Retry-After": "30"})
 
@@ -68,20 +75,28 @@ async def events(  # noqa: PLR0913, PLR0917 - the filters a person may set
     body = server_sent_events(context.events, wanted, last_event_id=last_event_id)
     secret = "" if given is None else given.credentials
     return StreamingResponse(
-        _as_long_as_allowed(context, secret, body),
+        _as_long_as_allowed(context, secret, whose, body),
         media_type=_EVENT_STREAM,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
 async def _as_long_as_allowed(
-    context: Context, secret: str, body: AsyncIterator[bytes]
+    context: Context, secret: str, whose: str | None, body: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
-    """Send events until the token has expired or was revoked."""
+    """Send events until the token has expired or was revoked, or they are told elsewhere."""
     context.listeners += 1
     checked = time.monotonic()
+    ownership = context.intake.ownership
+    told: dict[str, object] | None = None
     try:
         async for piece in body:
+            if ownership is not None and whose is not None and not _told(ownership, whose):
+                return
+            here = told_here(ownership) if whose is None else None
+            if here != told:
+                told = here
+                yield encode("shards", here or {"reason": "all events are told here now"})
             if time.monotonic() - checked > _CHECK_SECONDS:
                 if not await asyncio.to_thread(_still_good, context, secret):
                     return
@@ -89,6 +104,10 @@ async def _as_long_as_allowed(
             yield piece
     finally:
         context.listeners -= 1
+
+
+def _told(ownership: Ownership, entity_id: str) -> bool:
+    return not ownership.wanted or ownership.owns(entity_id)
 
 
 def _still_good(context: Context, secret: str) -> bool:

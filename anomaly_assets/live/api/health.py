@@ -10,6 +10,7 @@ from prometheus_client import generate_latest
 
 from anomaly_assets.live.api.context import Context, ContextOf
 from anomaly_assets.live.api.models import HealthModel
+from anomaly_assets.live.sources.pump import Pump
 
 router = APIRouter(tags=["operation"])
 
@@ -39,21 +40,32 @@ async def ready(context: ContextOf, response: Response) -> HealthModel:
     if not (reachable and running):
         response.status_code = 503
         response.headers["Retry-After"] = "5"
+    ownership = context.intake.ownership
     return HealthModel(
         status="ready" if reachable and running else "not ready",
         database="reachable" if reachable else "away",
         writer="running" if running else "stopped",
         pipeline=_pipeline(context),
         sources={
-            pump.source.name: "connected" if pump.source.connected else "away"
+            pump.source.name: "connected" if pump.source.connected else _away(context, pump)
             for pump in context.pumps
         },
+        shards=None if ownership is None else ownership.shards,
+        role=None if ownership is None else ownership.role,
+        roles={} if ownership is None else ownership.roles,
+        handed_over=None if ownership is None else context.intake.writer.figures.handed_over,
     )
+
+
+def _away(context: Context, pump: Pump) -> str:
+    return "standby" if pump.source.name in context.standing_by() else "away"
 
 
 def _pipeline(context: Context) -> str:
     if context.intake.pipeline is None:
         return "off"
+    if context.intake.ownership is not None and not context.intake.ownership.owned:
+        return "standby"
     return "running" if context.scoring.is_set() else "starting"
 
 

@@ -65,6 +65,11 @@ class TakenModel(BaseModel):
         description="of the accepted readings in their order, if they were asked for; null where "
         "none can be given",
     )
+    scored_elsewhere: dict[str, int] = Field(
+        default_factory=dict,
+        description="newly durable readings that another instance scores, by shard; they have no "
+        "first look here",
+    )
 
 
 class AnomalyModel(BaseModel):
@@ -163,7 +168,18 @@ class HealthModel(BaseModel):
     status: str
     database: str | None = None
     writer: str | None = None
-    pipeline: str | None = Field(None, description="starting, running, or off")
+    pipeline: str | None = Field(None, description="starting, running, standby, or off")
     sources: dict[str, str] = Field(
-        default_factory=dict, description="connected or away, by source beside this API"
+        default_factory=dict,
+        description="connected, away, or standby, by source beside this API",
+    )
+    shards: int | None = Field(None, description="that entities are shared out among")
+    role: str | None = Field(
+        None, description="owner of a shard, standby for one, or store: readings are only stored"
+    )
+    roles: dict[str, str] = Field(
+        default_factory=dict, description="owner or standby, by shard that this instance takes"
+    )
+    handed_over: int | None = Field(
+        None, description="readings stored here that another instance scores"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,9 @@ class MqttOptions:
         What every topic begins with, before ``entity/stream``; without slashes at its ends.
     client_id
         Names the session: each process that reads needs one of its own, and keeps it.
+    share
+        Name of the group that shares the messages out among its sessions, so that each message is
+        stored by one of several instances; empty: all of them come here.
     tls
         How to check the broker's certificate; None speaks plainly.
     session_seconds
@@ -83,6 +87,7 @@ class MqttOptions:
     password: str | None = field(default=None, repr=False)
     prefix: str = ""
     client_id: str = "anomaly-assets"
+    share: str = ""
     tls: ssl.SSLContext | None = None
     session_seconds: int = 7 * 86_400
     most_unacknowledged: int = 1_000
@@ -162,9 +167,33 @@ class MqttOptions:
         prefix = "/".join(part for part in (options.prefix, topic) if part)
         return replace(options, prefix=prefix, client_id=settings.mqtt_client_id)
 
+    def of_shard(self, shard: int, shards: int) -> Self:
+        """Return what the instance that scores a shard uses; it has the shard's own session.
+
+        Whoever takes the shard over goes on with what its session has not acknowledged.
+        """
+        if shards == 1:
+            return self
+        own = self.client_id if shard == 0 else f"{self.client_id}-{shard}"
+        return replace(self, client_id=own, share=self.client_id)
+
     @property
     def filter(self) -> str:
         """The topics to subscribe to."""
+        return f"$share/{self._group}/{self._topics}" if self.share else self._topics
+
+    @property
+    def other_filter(self) -> str:
+        """What the same session was subscribed to while there was another count of instances."""
+        return self._topics if self.share else f"$share/{self._group}/{self._topics}"
+
+    @property
+    def _group(self) -> str:
+        # The name of a group is one level without wildcards.
+        return re.sub(r"[/+#]", "-", self.share or self.client_id)
+
+    @property
+    def _topics(self) -> str:
         return f"{self.prefix}/+/+" if self.prefix else "+/+"
 
 
@@ -175,17 +204,20 @@ class MqttSource:
     ----------
     options
         Where and how.
+    name
+        Tells one of several from the others.
     """
 
-    def __init__(self, options: MqttOptions) -> None:
+    def __init__(self, options: MqttOptions, *, name: str = "mqtt") -> None:
         self.options = options
         self.connections = 0
+        self._name = name
         self._connected = False
 
     @property
     def name(self) -> str:
         """What the journal records as the readings' source."""
-        return "mqtt"
+        return self._name
 
     @property
     def connected(self) -> bool:
@@ -224,6 +256,8 @@ class MqttSource:
             properties=_session(options),
             tls_context=options.tls,
         ) as client:
+            # The session may be older than the number of instances that is now.
+            await client.unsubscribe(options.other_filter)
             answer = await client.subscribe(
                 options.filter,
                 options=SubscribeOptions(

@@ -352,3 +352,43 @@ def test_late_readings_take_back_what_another_process_has_sent(home: Home) -> No
         ("episode", AlertStatus.SENT),
         ("episode", AlertStatus.WITHDRAWN),
     ]
+
+
+def test_each_instance_tells_of_its_entities_and_goes_on_with_those_it_takes_over(
+    home: Home,
+) -> None:
+    """What another one has stored and not sent is sent by whoever scores the entity then, once."""
+    owned: set[str] = set()
+
+    async def play() -> None:
+        first = await started(home)
+        first.take(result(NOON))
+        await first.step()
+        assert home.stored() == [("episode", AlertStatus.PENDING)]
+        other = AlertService(
+            home.deployment,
+            deliverer=Deliverer([home.receiver.url("json")], delays=(0.0,)),
+            clock=lambda: home.now,
+            owns=owned.__contains__,
+        )
+        await other.start()
+        home.now += timedelta(seconds=6)
+        await settle(other)
+        assert home.told == []
+        owned.add("ann")
+        await other.reload()
+        await settle(other)
+        assert len(home.told) == 1
+        owned.clear()
+        await other.reload()
+        await settle(other)
+
+    asyncio.run(play())
+    assert len(home.told) == 1
+    assert home.stored() == [("episode", AlertStatus.SENT)]
+
+
+@pytest.mark.parametrize(("part", "limit"), [(1, 3), (2, 5), (5, 12)])
+def test_the_limit_is_divided_by_shards(part: int, limit: int) -> None:
+    """All instances together tell about as much as one would."""
+    assert Policy(per_hour=12).share(part, 5).per_hour == limit

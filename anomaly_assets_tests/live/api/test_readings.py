@@ -46,6 +46,7 @@ def test_batches_of_every_form_are_stored(
         "rows": [],
         "first_look": None,
         "first_looks": [],
+        "scored_elsewhere": {},
     }
     assert count(database) == 5000
 

@@ -95,6 +95,36 @@ async def subscribed(broker: Mosquitto) -> None:
         await until(lambda: source.connected, "subscribed")
 
 
+def test_a_session_of_each_shard_is_named_and_shared() -> None:
+    """One instance keeps its session; of several each shard has its own, in a group."""
+    alone = MqttOptions(prefix="home", client_id="us/1").of_shard(0, 1)
+    assert (alone.client_id, alone.filter) == ("us/1", "home/+/+")
+    several = [MqttOptions(prefix="home", client_id="us/1").of_shard(n, 2) for n in (0, 1)]
+    assert [one.client_id for one in several] == ["us/1", "us/1-1"]
+    assert {one.filter for one in several} == {"$share/us-1/home/+/+"}
+    assert (alone.other_filter, several[0].other_filter) == (several[0].filter, alone.filter)
+
+
+def test_instances_share_messages(broker: Mosquitto, database: Database, tmp_path: Path) -> None:
+    """Each message is stored by one of them, also where a session was alone before."""
+
+    async def scenario() -> None:
+        await subscribed(broker)
+        options = MqttOptions(host=HOST, port=broker.port, first_wait=0.05)
+        sources = [MqttSource(options.of_shard(shard, 2)) for shard in (0, 1)]
+        async with journal(database, tmp_path) as sink:
+            first, second = (Pump(source, sink) for source in sources)
+            async with running(first), running(second):
+                await until(lambda: all(one.connected for one in sources), "connected")
+                await publish(broker, [message(number) for number in range(60)])
+                await until(lambda: len(stored(database)) == 60, "all are stored")
+                done = (first.figures, second.figures)
+                assert sum(one.rows for one in done) == 60
+                assert all(one.stored > 10 for one in done)
+
+    asyncio.run(scenario())
+
+
 async def until_stored(pump: Pump, count: int) -> None:
     """Wait until so many readings are stored."""
     await until(lambda: pump.figures.stored >= count, f"{count} are stored")
