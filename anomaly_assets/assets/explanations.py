@@ -26,10 +26,10 @@ def explanations(
     current = deployment.current
     windows = windows_of(context)
     metadata = describe(current, explain_windows(current, deployment.entities(), windows))
-    return dg.MaterializeResult(metadata={**metadata, **_picture(current, windows)})
+    return dg.MaterializeResult(metadata={**metadata, **picture(current, windows)})
 
 
-def _picture(deployment: Deployment, windows: WindowRange) -> dict[str, dg.MetadataValue]:
+def picture(deployment: Deployment, windows: WindowRange) -> dict[str, dg.MetadataValue]:
     """Show the run's highest-scored episode, if there is one."""
     found = top_picture(deployment, windows)
     if found is None:

@@ -22,6 +22,7 @@ from anomaly_assets.cli import (
     up,
     views,
     webhooks,
+    worker,
 )
 from anomaly_assets.errors import AnomalyAssetsError
 
@@ -45,6 +46,7 @@ for module in (
     alerts,
     webhooks,
     evaluate,
+    worker,
 ):
     module.register(app)
 
