@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dagster as dg
+from dagster._core.definitions.reconstruct import ReconstructableJob
 
 from anomaly_assets.assets.causal_network import causal_network
-from anomaly_assets.assets.cross_stream import cross_stream_detection
-from anomaly_assets.assets.ensemble import ensemble_results
-from anomaly_assets.assets.explanations import explanations
-from anomaly_assets.assets.gaps import gap_detection
-from anomaly_assets.assets.individual import individual_detection
-from anomaly_assets.assets.readings import raw_readings
 from anomaly_assets.assets.reports import daily_report
 from anomaly_assets.assets.resources import DeploymentResource, model_state
 from anomaly_assets.assets.structure_suggestions import structure_suggestions
+from anomaly_assets.assets.windows import window_assets
+from anomaly_assets.automation.executors import executor_of
 from anomaly_assets.automation.jobs import process_windows, upkeep
 from anomaly_assets.automation.networks import (
     networks_due,
@@ -22,15 +19,11 @@ from anomaly_assets.automation.networks import (
 )
 from anomaly_assets.automation.schedules import daily_report_schedule, hourly_upkeep
 from anomaly_assets.automation.sensors import complete_windows, late_readings
+from anomaly_assets.settings import settings
 
 defs = dg.Definitions(
     assets=[
-        raw_readings,
-        individual_detection,
-        gap_detection,
-        cross_stream_detection,
-        ensemble_results,
-        explanations,
+        *window_assets(settings()),
         daily_report,
         causal_network,
         structure_suggestions,
@@ -42,6 +35,18 @@ defs = dg.Definitions(
         "deployment": DeploymentResource(),
         "model_state": model_state,
     },
-    # A process a step costs seconds of imports each; see docs/decisions.
-    executor=dg.in_process_executor,
+    # In this process unless the settings say otherwise; see docs/scaling.md.
+    executor=executor_of(settings()),
 )
+
+
+def process_windows_job() -> dg.JobDefinition:
+    """Return the job of the pipeline; processes that carry out steps of it call this."""
+    return defs.resolve_job_def(process_windows.name)
+
+
+def job_to_run() -> dg.JobDefinition | ReconstructableJob:
+    """Return the job of the pipeline as the executor of the settings takes it."""
+    if settings().executor == "in_process":
+        return process_windows_job()
+    return dg.reconstructable(process_windows_job)

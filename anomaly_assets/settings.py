@@ -34,6 +34,7 @@ _SCHEMES: Final = {
     "redis_url": ("redis", "rediss", "unix"),
     "mqtt_url": ("mqtt", "mqtts"),
     "live_public_url": ("http", "https"),
+    "celery_broker_url": ("redis", "rediss"),
 }
 _HIGH_FREQUENCY_THRESHOLD: Final = 0.8
 _HIGH_FREQUENCY_INTERVAL: Final = timedelta(minutes=1)
@@ -111,6 +112,25 @@ class Settings(BaseSettings):
 
     port: int = Field(3000, ge=1, le=65535, description="of the Dagster webserver")
     host: str = "127.0.0.1"
+
+    shards: int = Field(1, ge=1, le=10_000, description="parts that a run's entities are cut into")
+    executor: Literal["in_process", "multiprocess", "celery", "kubernetes"] = "in_process"
+    executor_concurrency: int | None = Field(
+        None, ge=1, description="processes or pods of a run at once; default: as many as there are"
+    )
+    celery_broker_url: SecretStr | None = Field(
+        None, description="Redis that steps are queued in; default: `redis_url`"
+    )
+    celery_queue: str = Field("anomaly_assets", min_length=1, description="one a deployment")
+    celery_redelivery_seconds: int = Field(
+        600, ge=5, description="after which a step of a worker that is gone is given to another"
+    )
+    kubernetes_namespace: str = Field("default", min_length=1)
+    kubernetes_image: str | None = Field(None, description="of the steps; default: the run's")
+    kubernetes_service_account: str | None = Field(None, description="of the steps' pods")
+    kubernetes_secrets: tuple[str, ...] = Field(
+        (), description="whose keys are the steps' environment (JSON list)"
+    )
 
     live_host: str = Field("127.0.0.1", description="address the live API listens on")
     live_port: int = Field(8000, ge=1, le=65535, description="of the live API")
@@ -219,7 +239,7 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
-    @field_validator("redis_url", "mqtt_url", "live_public_url")
+    @field_validator("redis_url", "mqtt_url", "live_public_url", "celery_broker_url")
     @classmethod
     def _is_reachable(
         cls, value: str | SecretStr | None, info: ValidationInfo

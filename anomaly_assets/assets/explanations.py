@@ -26,23 +26,28 @@ def explanations(
     current = deployment.current
     windows = windows_of(context)
     metadata = describe(current, explain_windows(current, deployment.entities(), windows))
-    picture = _picture(current, windows)
-    if picture:
-        # Metadata of the materialisation would be copied to every partition of the range.
-        context.log_event(dg.AssetObservation("explanations", metadata=picture))
+    show_picture(context, current, windows)
     return dg.MaterializeResult(metadata=metadata)
 
 
-def _picture(deployment: Deployment, windows: WindowRange) -> dict[str, dg.MetadataValue]:
-    """Show the run's highest-scored episode, if there is one."""
+def show_picture(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    deployment: Deployment,
+    windows: WindowRange,
+) -> None:
+    """Show the run's highest-scored episode, if there is one, as an observation.
+
+    As metadata of the materialisation it would be copied to every partition of the range.
+    """
     found = top_picture(deployment, windows)
     if found is None:
-        return {}
+        return
     explanation, png = found
     image = base64.b64encode(png).decode()
-    return {
+    metadata = {
         "top_episode": dg.MetadataValue.text(explanation.anomaly_id),
         "figure": dg.MetadataValue.md(
             f"{explanation.summary}\n\n![figure](data:image/png;base64,{image})"
         ),
     }
+    context.log_event(dg.AssetObservation("explanations", metadata=metadata))

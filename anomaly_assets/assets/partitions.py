@@ -64,7 +64,7 @@ DAYS = dg.DailyPartitionsDefinition(
 )
 
 
-def windows_of(context: dg.AssetExecutionContext) -> WindowRange:
+def windows_of(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> WindowRange:
     """Return the range of windows a run was asked for."""
     return WindowRange.between(*context.partition_time_window)
 

@@ -1,6 +1,6 @@
 """What the assets are given: the deployment of a run, and the models' IO manager."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -8,6 +8,7 @@ from pydantic import PrivateAttr
 
 from anomaly_assets.pipeline.advance import Commit, ModelStates
 from anomaly_assets.pipeline.deployment import Deployment, Entity
+from anomaly_assets.pipeline.progress import Progress
 from anomaly_assets.pipeline.tiers import tier_of
 from anomaly_assets.settings import settings
 from anomaly_assets.storage.connect import connect_database
@@ -76,28 +77,24 @@ def describe(deployment: Deployment, commits: Iterable[Commit]) -> dict[str, dg.
     dagster.Failure
         If every entity failed; a single one's failure leaves the run going.
     """
-    windows = rows = snapshot_bytes = 0
-    entities: set[str] = set()
-    seconds = 0.0
-    refused: list[str] = []
-    for commit in commits:
-        entities.add(commit.entity_id)
-        windows += len(commit.windows)
-        rows += commit.rows
-        seconds += commit.seconds
-        snapshot_bytes = max(snapshot_bytes, commit.snapshot_bytes)
-        refused += commit.refused
+    progress = Progress.of(commits)
+    return with_failures(deployment, figures(progress), done=progress.entities > 0)
+
+
+def figures(progress: Progress) -> dict[str, dg.MetadataValue]:
+    """Return what a step has done as an asset's metadata."""
     metadata: dict[str, dg.MetadataValue] = {
-        "dagster/row_count": dg.MetadataValue.int(rows),
-        "windows": dg.MetadataValue.int(windows),
-        "entities": dg.MetadataValue.int(len(entities)),
-        "seconds": dg.MetadataValue.float(round(seconds, 3)),
+        "dagster/row_count": dg.MetadataValue.int(progress.rows),
+        "windows": dg.MetadataValue.int(progress.windows),
+        "entities": dg.MetadataValue.int(progress.entities),
+        "seconds": dg.MetadataValue.float(round(progress.seconds, 3)),
     }
-    if snapshot_bytes:
-        metadata["snapshot_bytes"] = dg.MetadataValue.int(snapshot_bytes)
-    if refused:
-        metadata["refused_snapshots"] = dg.MetadataValue.md("\n".join(f"- {r}" for r in refused))
-    return with_failures(deployment, metadata, done=bool(entities))
+    if progress.snapshot_bytes:
+        metadata["snapshot_bytes"] = dg.MetadataValue.int(progress.snapshot_bytes)
+    if progress.refused:
+        refused = "\n".join(f"- {reason}" for reason in progress.refused)
+        metadata["refused_snapshots"] = dg.MetadataValue.md(refused)
+    return metadata
 
 
 def with_failures(
@@ -110,8 +107,15 @@ def with_failures(
     dagster.Failure
         If somebody failed and nothing was `done`.
     """
-    if deployment.failures:
-        failed = [f"- `{entity}`: {why}" for entity, why in sorted(deployment.failures.items())]
+    return with_reasons(deployment.failures, metadata, done=done)
+
+
+def with_reasons(
+    failures: Mapping[str, str], metadata: dict[str, dg.MetadataValue], *, done: bool
+) -> dict[str, dg.MetadataValue]:
+    """Add the reasons why some entities failed; see :func:`with_failures`."""
+    if failures:
+        failed = [f"- `{entity}`: {why}" for entity, why in sorted(failures.items())]
         metadata["failed_entities"] = dg.MetadataValue.md("\n".join(failed))
         if not done:
             raise dg.Failure(description="every entity failed", metadata=metadata)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import dagster as dg
+
 from anomaly_assets.automation.sensors import range_tags
 
 if TYPE_CHECKING:
-    import dagster as dg
+    from dagster._core.definitions.reconstruct import ReconstructableJob
+    from dagster._core.execution.execution_result import ExecutionResult
 
     from anomaly_assets.streams.windows import WindowRange
 
@@ -36,26 +39,35 @@ class RunOutcome:
 
 
 def run_windows(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, windows: WindowRange
+    job: dg.JobDefinition | ReconstructableJob, instance: dg.DagsterInstance, windows: WindowRange
 ) -> RunOutcome:
-    """Process a range of windows as one Dagster run in this process, recorded like any other.
+    """Process a range of windows as one Dagster run, led from this process.
 
     Parameters
     ----------
     job
-        The job ``process_windows``, from the definitions.
+        The job ``process_windows``, from the definitions: carried out in this process, or, given so
+        that other processes can load it, by the executor of the settings.
     instance
         Where the run is recorded.
     windows
         What to process.
     """
-    result = job.execute_in_process(
-        instance=instance, tags=range_tags(windows), raise_on_error=False
-    )
+    tags = range_tags(windows)
+    if isinstance(job, dg.JobDefinition):
+        return _outcome(job.execute_in_process(instance=instance, tags=tags, raise_on_error=False))
+    with dg.execute_job(job, instance=instance, tags=tags) as result:
+        return _outcome(result)
+
+
+def _outcome(result: ExecutionResult) -> RunOutcome:
     failures = [
         event.step_failure_data.error_display_string
         for event in result.all_events
         if event.is_step_failure
+    ]
+    failures += [
+        event.message or "" for event in result.all_events if event.is_failure and not failures
     ]
     checks = [
         f"{evaluation.asset_key.path[-1]}: {evaluation.check_name}"

@@ -27,6 +27,7 @@ from anomaly_assets.cli import (
     views,
     watch,
     webhooks,
+    worker,
 )
 from anomaly_assets.errors import AnomalyAssetsError
 
@@ -55,6 +56,7 @@ for module in (
     retention,
     migrations,
     backups,
+    worker,
 ):
     module.register(app)
 

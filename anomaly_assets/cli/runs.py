@@ -89,10 +89,9 @@ def _run(deployment: Deployment, windows: WindowRange, *, as_json: bool) -> None
     # The definitions read the settings when they are loaded, so not before the environment stands.
     with open_instance(environment) as instance:
         from anomaly_assets.automation.runs import run_windows  # noqa: PLC0415
-        from anomaly_assets.definitions import defs  # noqa: PLC0415
+        from anomaly_assets.definitions import job_to_run  # noqa: PLC0415
 
-        job = defs.resolve_job_def("process_windows")
-        run = partial(run_windows, job, instance)
+        run = partial(run_windows, job_to_run(), instance)
         stretches = stretches_with_readings(deployment, windows) or [windows]
         parts = [part for stretch in stretches for part in stretch.parts(MOST_WINDOWS)]
         outcome = _run_parts(run, parts, quiet=as_json)

@@ -13,22 +13,32 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-import psycopg
-
 from anomaly_assets.errors import StateError
-from anomaly_assets.state.store import SnapshotStore
-from anomaly_assets.storage.entities import hold_entity
-from anomaly_assets.storage.windows import entity_lock, stored_ranges
+from anomaly_assets.pipeline.together import Gathering, each_group
+from anomaly_assets.state.store import Restored, SnapshotStore
+from anomaly_assets.storage.entities import hold_entities, hold_entity
+from anomaly_assets.storage.windows import (
+    entity_lock,
+    lock_entities,
+    stored_ranges,
+    stored_ranges_of_many,
+)
 from anomaly_assets.streams.windows import WindowRange, day_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import psycopg
 
     from anomaly_assets.pipeline.deployment import Deployment, Entity
     from anomaly_assets.state.format import Detector, Snapshot
+    from anomaly_assets.storage.pending import Target
     from anomaly_assets.streams.catalogue import Catalogue
 
     Connection = psycopg.Connection[Any]
+
+#: A full hour's snapshot is always kept, so that so much is the most between it and a window.
+_MOST_REPLAYED_SECONDS = 2 * 3600
 
 
 class Tier(Protocol):
@@ -45,7 +55,7 @@ class Tier(Protocol):
     def process(self, detector: Any, inputs: Any) -> Any:  # noqa: ANN401 - each tier has its own types
         """Run the detector over the inputs, in order."""
 
-    def write(self, connection: Connection, entity: Entity, inputs: Any, results: Any) -> int:  # noqa: ANN401
+    def write(self, connection: Target, entity: Entity, inputs: Any, results: Any) -> int:  # noqa: ANN401
         """Store the results, replacing what was there; return the number of rows."""
 
 
@@ -94,24 +104,99 @@ def advance(
     windows
         The range asked for. Windows before it that the tier has not done yet are caught up on.
     """
-    for entity in entities:
-        first = entity.first_window
-        if entity.entity_id in deployment.failures or first is None:
-            continue
-        try:
-            yield from _advance_entity(tier, deployment, entity, first, windows)
-        except psycopg.OperationalError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop other entities
-            deployment.fail(entity.entity_id, error)
-
-
-def _advance_entity(
-    tier: Tier, deployment: Deployment, entity: Entity, first_window: int, windows: WindowRange
-) -> Iterator[Commit]:
     store = SnapshotStore(tier.component, tier.build, deployment.key)
+
+    def run(connection: Connection, entity: Entity) -> Iterator[Commit]:
+        yield from _advance_entity(tier, deployment, store, connection, entity, windows)
+
+    many = partial(_advance_many, tier, deployment.run_id, store)
+    yield from each_group(deployment, entities, windows, many=many, alone=run)
+
+
+def _advance_many(  # noqa: PLR0913, PLR0917 - a step for a group, and what it belongs to
+    tier: Tier,
+    run_id: str,
+    store: SnapshotStore,
+    connection: Connection,
+    entities: Sequence[Entity],
+    windows: WindowRange,
+) -> tuple[list[Commit], list[Entity]]:
+    """Advance those who go on from their newest snapshot, or begin, all in one transaction."""
+    catalogues = {e.entity_id: e.catalogue for e in entities if e.first_window is not None}
+    gathering = Gathering()
+    snapshots: dict[str, Snapshot] = {}
+    with connection.transaction():
+        # Until the transaction ends nobody else moves the state: it needs no other fence.
+        lock_entities(connection, list(catalogues), tier.component)
+        hold_entities(connection, list(catalogues))
+        heads = store.heads(connection, list(catalogues))
+        restored = store.restore_many(connection, catalogues, windows.start)
+        reach = WindowRange(windows.start - _MOST_REPLAYED_SECONDS, windows.end)
+        stored = stored_ranges_of_many(connection, list(catalogues), reach)
+        for entity in entities:
+            if entity.entity_id not in catalogues:
+                continue
+            ranges = stored.get(entity.entity_id, [])
+            head = heads.get(entity.entity_id)
+            state = restored.get(entity.entity_id)
+            if head is None and entity.first_window == windows.start:
+                state = Restored(tier.build(entity.catalogue), windows.start)
+            if state is None or not _goes_on(state, head, ranges, windows):
+                gathering.left.append(entity)
+                continue
+            with gathering.each(entity):
+                for block in _cut(ranges, state.as_of or 0, windows.start):
+                    tier.process(state.detector, tier.read(connection, entity, block))
+                for block in _cut(ranges, windows.start, windows.end):
+                    inputs = tier.read(connection, entity, block)
+                    results = tier.process(state.detector, inputs)
+                    snapshot = store.seal(
+                        state.detector,
+                        entity_id=entity.entity_id,
+                        catalogue=entity.catalogue,
+                        as_of=block.end,
+                    )
+                    rows = tier.write(gathering.pending, entity, inputs, results)
+                    gathering.made(Commit(entity.entity_id, block, rows, len(snapshot.blob)))
+                    snapshots[entity.entity_id] = snapshot
+        gathering.pending.write(connection)
+        with connection.pipeline():
+            for snapshot in snapshots.values():
+                store.save(connection, snapshot, created_by=run_id)
+    return gathering.outcome()
+
+
+def _goes_on(
+    state: Restored, head: int | None, stored: Sequence[WindowRange], windows: WindowRange
+) -> bool:
+    """Whether a few windows at most lie between a state and a range, and one block in the range."""
+    as_of = state.as_of or 0
+    # Windows that have never been written are caught up on by going alone.
+    written = head is None or head >= windows.start or not _cut(stored, head, windows.start)
+    near = as_of >= windows.start - _MOST_REPLAYED_SECONDS
+    return near and written and len(_cut(stored, windows.start, windows.end)) <= 1
+
+
+def _cut(ranges: Sequence[WindowRange], start: int, end: int) -> list[WindowRange]:
+    """Return what lies in ``[start, end)``, cut at midnights."""
+    within = [(max(one.start, start), min(one.end, end)) for one in ranges]
+    return [
+        block for low, high in within if low < high for block in day_blocks(WindowRange(low, high))
+    ]
+
+
+def _advance_entity(  # noqa: PLR0913, PLR0917 - one entity, and what its step belongs to
+    tier: Tier,
+    deployment: Deployment,
+    store: SnapshotStore,
+    connection: Connection,
+    entity: Entity,
+    windows: WindowRange,
+) -> Iterator[Commit]:
+    first_window = entity.first_window
+    if first_window is None:
+        return
     with (
-        deployment.database.connect() as connection,
         deployment.database.connect() as reader,
         entity_lock(connection, entity.entity_id, tier.component),
         # While one block is being written, the next one is computed.
@@ -146,17 +231,8 @@ def _advance_entity(
                 yield writing.result()
             write = partial(tier.write, connection, entity, inputs, results)
             commit = Commit(entity.entity_id, block, 0, len(snapshot.blob), refused)
-            writing = writer.submit(
-                _commit,
-                store,
-                connection,
-                snapshot,
-                head,
-                write,
-                commit,
-                deployment.run_id,
-                started,
-            )
+            parts = (store, connection, snapshot, head, write, commit)
+            writing = writer.submit(_commit, *parts, deployment.run_id, started)
             head, refused = block.end, ()
         if writing is not None:
             yield writing.result()

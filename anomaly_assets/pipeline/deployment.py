@@ -15,6 +15,7 @@ from anomaly_assets.streams.catalogue import Catalogue
 from anomaly_assets.streams.loading import load_catalogue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from anomaly_assets.settings import Settings
@@ -77,13 +78,14 @@ class Deployment:
         """Load a catalogue by name or path; None is the deployment's default."""
         return _load(name or self.settings.catalogue, tuple(self.settings.catalogue_directories))
 
-    def entities(self) -> list[Entity]:
+    def entities(self, only: Callable[[str], bool] = lambda _: True) -> list[Entity]:
         """Return every entity whose catalogue can be loaded, by identifier.
 
-        One entity's unusable catalogue is recorded in `failures` and leaves the others alone.
+        With `only`, those whose identifiers it holds for. One entity's unusable catalogue is
+        recorded in `failures` and leaves the others alone.
         """
         with self.database.connect() as connection:
-            rows = list_entities(connection)
+            rows = [row for row in list_entities(connection) if only(row.entity_id)]
         entities = []
         for row in rows:
             try:

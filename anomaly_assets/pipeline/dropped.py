@@ -17,6 +17,8 @@ from anomaly_assets.streams.aggregation import lookback_windows
 from anomaly_assets.streams.windows import WINDOW_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import psycopg
 
     from anomaly_assets.pipeline.deployment import Deployment, Entity
@@ -58,8 +60,31 @@ def readable_from(connection: Connection, entity: Entity, windows_before: int = 
     if row is None or row.raw_from is None:
         return None
     before = max(windows_before, lookback_windows(entity.catalogue))
-    kept = int(row.raw_from.timestamp())
-    return -(-kept // WINDOW_SECONDS) * WINDOW_SECONDS + before * WINDOW_SECONDS
+    return _first_window(row.raw_from, before)
+
+
+def with_readings(
+    connection: Connection, entities: Sequence[Entity], windows: WindowRange
+) -> list[Entity]:
+    """Return those entities whose windows of a range can all be made of their readings."""
+    rows = connection.execute(
+        "SELECT entity_id, raw_from FROM entities "
+        "WHERE entity_id = ANY(%s) AND raw_from IS NOT NULL",
+        ([entity.entity_id for entity in entities],),
+    )
+    kept: dict[str, datetime] = dict(rows.fetchall())
+    return [
+        entity
+        for entity in entities
+        if entity.entity_id not in kept
+        or _first_window(kept[entity.entity_id], lookback_windows(entity.catalogue))
+        <= windows.start
+    ]
+
+
+def _first_window(kept_from: datetime, windows_before: int) -> int:
+    kept = int(kept_from.timestamp())
+    return -(-kept // WINDOW_SECONDS) * WINDOW_SECONDS + windows_before * WINDOW_SECONDS
 
 
 def keep_as_stored(connection: Connection, entity: Entity, windows: WindowRange) -> None:

@@ -13,11 +13,17 @@ from anomaly_assets.detection.explanation.episodes import (
     episodes_of,
 )
 from anomaly_assets.detection.explanation.triggers import CodeArray, triggers
-from anomaly_assets.storage.explanations import ongoing_since
-from anomaly_assets.storage.queries import scored_until, strongest_scores
+from anomaly_assets.storage.explanations import episodes_to_look_at, ongoing_since
+from anomaly_assets.storage.queries import (
+    scored_until,
+    strongest_scores,
+    strongest_scores_of_many,
+)
 from anomaly_assets.streams.windows import WINDOW_SECONDS, FloatArray, IntArray, WindowRange
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import psycopg
 
     from anomaly_assets.pipeline.deployment import Entity
@@ -137,6 +143,23 @@ def running_episode(
         if first - (at - reach) >= _APART:
             return first, int(stored.starts[-1])
         reach *= _FACTOR
+
+
+def calling_for_explanation(
+    connection: Connection, entities: Sequence[str], windows: WindowRange, threshold: float
+) -> set[str]:
+    """Return the entities that a range may change the explanations of.
+
+    They have an anomalous window in the range or as near as an episode reaches, an episode that
+    goes on, or one that begins in the range and may have to be taken back.
+    """
+    near = WindowRange(windows.start - _APART, windows.end + _APART)
+    called = episodes_to_look_at(connection, entities, windows)
+    scores = strongest_scores_of_many(connection, entities, near)
+    names = np.repeat(list(scores), [len(one) for one in scores.values()])
+    every = np.concatenate([np.empty((0, 3)), *scores.values()])
+    codes = triggers(every[:, :1], every[:, 1], every[:, 2], threshold=threshold)
+    return called | set(names[codes != 0].tolist())
 
 
 def _first_of_run(starts: IntArray, begin: int) -> int | None:

@@ -12,7 +12,7 @@ import numpy as np
 from anomaly_assets.detection.explanation.network.fitting import FitError, fit_network
 from anomaly_assets.detection.explanation.network.model import STALE_AFTER_SECONDS
 from anomaly_assets.detection.explanation.network.structure import Structure
-from anomaly_assets.pipeline.stateless import each_entity
+from anomaly_assets.pipeline.together import each_entity
 from anomaly_assets.storage import results
 from anomaly_assets.storage.entities import hold_entity
 from anomaly_assets.storage.networks import newest_fits, write_network

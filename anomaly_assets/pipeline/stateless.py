@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psycopg
 
 from anomaly_assets.detection.ensemble.health_aware import HealthAwareEnsemble
 from anomaly_assets.pipeline.advance import Commit, active_blocks
-from anomaly_assets.pipeline.dropped import keep_as_stored, readable_from
+from anomaly_assets.pipeline.dropped import keep_as_stored, readable_from, with_readings
 from anomaly_assets.pipeline.tiers import hand_over, read_cross_stream, read_individual
-from anomaly_assets.storage import journal, results
-from anomaly_assets.storage.entities import hold_entity
+from anomaly_assets.pipeline.together import Gathering, each_group
+from anomaly_assets.storage import journal, journals, results
+from anomaly_assets.storage.entities import hold_entities, hold_entity
+from anomaly_assets.storage.windows import stored_ranges_of_many
 from anomaly_assets.streams.aggregation import (
     Aggregated,
     MissingReason,
@@ -30,13 +32,15 @@ from anomaly_assets.streams.windows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    import psycopg
 
     from anomaly_assets.pipeline.deployment import Deployment, Entity
+    from anomaly_assets.storage.pending import Target
 
     Connection = psycopg.Connection[Any]
-
-Made = TypeVar("Made")
 
 #: After this long without any reading an entity is dormant: its windows are not produced any more
 #: until it reports again (a stream silent for so long counts as a permanent failure anyway).
@@ -69,7 +73,8 @@ def aggregate_windows(
                 rows = _write_active(connection, entity, block, aggregated, active)
             yield Commit(entity.entity_id, block, rows, seconds=time.perf_counter() - started)
 
-    yield from each_entity(deployment, entities, run)
+    many = _aggregate_many
+    yield from each_group(deployment, entities, windows, many=many, alone=run)
 
 
 def combine(
@@ -90,25 +95,32 @@ def combine(
                 rows = results.write_ensemble(connection, entity.entity_id, block, final)
             yield Commit(entity.entity_id, block, rows, seconds=time.perf_counter() - started)
 
-    yield from each_entity(deployment, entities, run)
+    many = partial(_combine_many, ensemble)
+    yield from each_group(deployment, entities, windows, many=many, alone=run)
 
 
-def each_entity(
-    deployment: Deployment,
-    entities: Iterable[Entity],
-    run: Callable[[Connection, Entity], Iterator[Made]],
-) -> Iterator[Made]:
-    """Run a step for each entity; one that fails is recorded, and the next one goes on."""
-    for entity in entities:
-        if entity.entity_id in deployment.failures:
-            continue
-        try:
-            with deployment.database.connect() as connection:
-                yield from run(connection, entity)
-        except psycopg.OperationalError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop other entities
-            deployment.fail(entity.entity_id, error)
+def _combine_many(
+    ensemble: HealthAwareEnsemble,
+    connection: Connection,
+    entities: Sequence[Entity],
+    windows: WindowRange,
+) -> tuple[list[Commit], list[Entity]]:
+    gathering = Gathering()
+    ids = [entity.entity_id for entity in entities]
+    with connection.transaction():
+        hold_entities(connection, ids)
+        stored = stored_ranges_of_many(connection, ids, windows)
+        for entity in entities:
+            with gathering.each(entity):
+                for block in stored.get(entity.entity_id, []):
+                    final = ensemble.process(
+                        read_individual(connection, entity, block),
+                        read_cross_stream(connection, entity, block),
+                    )
+                    rows = results.write_ensemble(gathering.pending, entity.entity_id, block, final)
+                    gathering.made(Commit(entity.entity_id, block, rows))
+        gathering.pending.write(connection)
+    return gathering.outcome()
 
 
 def _from_readings(
@@ -128,16 +140,62 @@ def _aggregate(
     before = lookback_windows(entity.catalogue) * WINDOW_SECONDS
     known = WindowRange(block.start - before, block.end)
     found = journal.read_readings(connection, entity.entity_id, known, entity.catalogue)
+    last = journal.last_reading_before(connection, entity.entity_id, block.start_time)
+    return _with_activity(entity, block, found, last)
+
+
+def _with_activity(
+    entity: Entity, block: WindowRange, found: journal.JournalReadings, last: datetime | None
+) -> tuple[Aggregated, BoolArray]:
+    """Aggregate what was found, and say in which windows the entity was not dormant."""
     aggregated = aggregate(
         found.readings, block, entity.catalogue, late=found.late, rejected=found.rejected
     )
-    last = journal.last_reading_before(connection, entity.entity_id, block.start_time)
     never = -_DORMANT_WINDOWS - 1
     since = never if last is None else (int(last.timestamp()) - block.start) // WINDOW_SECONDS
     number = np.arange(len(block))
     reported = np.where(_reported(aggregated), number, since)
     active: BoolArray = number - np.maximum.accumulate(reported) < _DORMANT_WINDOWS
     return aggregated, active
+
+
+def _aggregate_many(
+    connection: Connection, entities: Sequence[Entity], windows: WindowRange
+) -> tuple[list[Commit], list[Entity]]:
+    begun = [e for e in entities if e.first_window is not None and e.first_window < windows.end]
+    going = [e for e in begun if e.first_window is not None and e.first_window <= windows.start]
+    going = with_readings(connection, going, windows)
+    gathering = Gathering(left=[entity for entity in begun if entity not in going])
+    ids = [entity.entity_id for entity in going]
+    journals.close_windows_of_many(connection, ids, windows.end_time)
+    with connection.transaction():
+        hold_entities(connection, ids)
+        journals.clear_late_windows_of_many(connection, ids, windows)
+        last = journals.last_readings_before(connection, ids, windows.start_time)
+        for entity, found in _readings_of(connection, going, windows):
+            with gathering.each(entity):
+                aggregated, active = _with_activity(
+                    entity, windows, found, last.get(entity.entity_id)
+                )
+                rows = _write_active(gathering.pending, entity, windows, aggregated, active)
+                gathering.made(Commit(entity.entity_id, windows, rows))
+        gathering.pending.write(connection)
+    return gathering.outcome()
+
+
+def _readings_of(
+    connection: Connection, entities: Sequence[Entity], windows: WindowRange
+) -> Iterator[tuple[Entity, journal.JournalReadings]]:
+    by_catalogue: dict[str, list[Entity]] = {}
+    for entity in entities:
+        by_catalogue.setdefault(entity.catalogue.digest, []).append(entity)
+    for some in by_catalogue.values():
+        catalogue = some[0].catalogue
+        before = lookback_windows(catalogue) * WINDOW_SECONDS
+        known = WindowRange(windows.start - before, windows.end)
+        ids = [entity.entity_id for entity in some]
+        found = journals.read_readings_of_many(connection, ids, known, catalogue)
+        yield from zip(some, found, strict=True)
 
 
 def _reported(aggregated: Aggregated) -> BoolArray:
@@ -148,7 +206,7 @@ def _reported(aggregated: Aggregated) -> BoolArray:
 
 
 def _write_active(
-    connection: Connection,
+    connection: Target,
     entity: Entity,
     block: WindowRange,
     aggregated: Aggregated,

@@ -13,7 +13,7 @@ from anomaly_assets.detection.explanation.network.structure import Structure
 from anomaly_assets.detection.explanation.network.suggestions import suggest_edges
 from anomaly_assets.pipeline.network import read_span
 from anomaly_assets.pipeline.sequences import anomalous_sequences
-from anomaly_assets.pipeline.stateless import each_entity
+from anomaly_assets.pipeline.together import each_entity
 from anomaly_assets.storage.entities import hold_entity
 from anomaly_assets.storage.identifiers import SuggestionKind
 from anomaly_assets.storage.suggestions import Proposal, write_suggestions

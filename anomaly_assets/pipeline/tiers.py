@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anomaly_assets.pipeline.advance import Tier
     from anomaly_assets.pipeline.deployment import Entity
     from anomaly_assets.settings import Settings
+    from anomaly_assets.storage.pending import Target
     from anomaly_assets.streams.catalogue import Catalogue
     from anomaly_assets.streams.windows import WindowBlock, WindowRange
 
@@ -107,7 +108,7 @@ class IndividualTier:
 
     def write(
         self,
-        connection: Connection,
+        connection: Target,
         entity: Entity,
         inputs: WindowBlock,
         scores: IndividualScores,
@@ -137,7 +138,7 @@ class GapTier:
         return detector.process(inputs)
 
     def write(
-        self, connection: Connection, entity: Entity, inputs: WindowBlock, scores: GapScores
+        self, connection: Target, entity: Entity, inputs: WindowBlock, scores: GapScores
     ) -> int:
         """Store the patterns and how unusual they are."""
         hand_over("gaps", entity, inputs.windows, scores)
@@ -174,7 +175,7 @@ class CrossStreamTier:
 
     def write(
         self,
-        connection: Connection,
+        connection: Target,
         entity: Entity,
         inputs: CrossStreamInputs,
         scores: CrossStreamScores,

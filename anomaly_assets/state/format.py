@@ -13,6 +13,7 @@ import io
 import json
 import pickle
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from importlib import metadata
 from typing import Any, Protocol
 
@@ -102,9 +103,9 @@ class Provenance:
             as_of=as_of,
             detector=detector_name(detector),
             catalogue_digest=catalogue_digest,
-            code_version=metadata.version("anomaly-assets"),
-            river_version=metadata.version("river"),
-            numpy_version=metadata.version("numpy"),
+            code_version=_version_of("anomaly-assets"),
+            river_version=_version_of("river"),
+            numpy_version=_version_of("numpy"),
         )
 
 
@@ -193,6 +194,12 @@ def unseal(snapshot: Snapshot, expected: Provenance, key: bytes) -> Any:  # noqa
     except Exception as error:
         msg = f"{what}: cannot be read ({type(error).__name__}: {error})"
         raise SnapshotRefusedError(msg) from error
+
+
+@lru_cache
+def _version_of(package: str) -> str:
+    # Looked up in files each time; a process does not change its packages.
+    return metadata.version(package)
 
 
 def _signature(provenance: Provenance, digest: str, key: bytes) -> str:

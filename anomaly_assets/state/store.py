@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from anomaly_assets.errors import SnapshotRefusedError
 from anomaly_assets.state.format import Detector, Provenance, Snapshot, seal, unseal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import psycopg
 
@@ -56,6 +57,7 @@ class SnapshotStore:
         self.component = component
         self._build = build
         self._key = key
+        self._fresh: dict[str, Provenance] = {}
 
     def head(self, connection: psycopg.Connection[Any], entity_id: str) -> int | None:
         """Return the newest ``as_of`` in epoch seconds, or None without any snapshot."""
@@ -98,6 +100,39 @@ class SnapshotStore:
             else:
                 return Restored(detector, provenance.as_of, tuple(refused))
         return Restored(fresh, None, tuple(refused))
+
+    def heads(self, connection: psycopg.Connection[Any], entities: Sequence[str]) -> dict[str, int]:
+        """Return the newest ``as_of`` of each entity that has a snapshot."""
+        rows = connection.execute(
+            "SELECT entity_id, extract(epoch FROM max(as_of))::bigint FROM model_snapshots "
+            "WHERE entity_id = ANY(%s) AND component = %s GROUP BY entity_id",
+            (list(entities), self.component),
+        ).fetchall()
+        return dict(rows)
+
+    def restore_many(
+        self,
+        connection: psycopg.Connection[Any],
+        catalogues: Mapping[str, Catalogue],
+        window: int,
+    ) -> dict[str, Restored]:
+        """Return the newest state before `window` of each entity whose newest snapshot is usable.
+
+        The others are left out: they need :meth:`restore`, which looks further back.
+        """
+        found = {}
+        for snapshot in self._newest_of_many(connection, list(catalogues), window):
+            provenance = snapshot.provenance
+            catalogue = catalogues[provenance.entity_id]
+            expected = replace(
+                self._provenance_of_fresh(catalogue),
+                entity_id=provenance.entity_id,
+                as_of=provenance.as_of,
+            )
+            with suppress(SnapshotRefusedError):
+                detector = unseal(snapshot, expected, self._key)
+                found[provenance.entity_id] = Restored(detector, provenance.as_of)
+        return found
 
     def seal(
         self, detector: Detector, *, entity_id: str, catalogue: Catalogue, as_of: int
@@ -149,6 +184,35 @@ class SnapshotStore:
                 created_by,
             ),
         )
+
+    def _provenance_of_fresh(self, catalogue: Catalogue) -> Provenance:
+        if catalogue.digest not in self._fresh:
+            self._fresh[catalogue.digest] = Provenance.of(
+                self._build(catalogue),
+                entity_id="",
+                component=self.component,
+                as_of=0,
+                catalogue_digest=catalogue.digest,
+            )
+        return self._fresh[catalogue.digest]
+
+    def _newest_of_many(
+        self, connection: psycopg.Connection[Any], entities: Sequence[str], at_most: int
+    ) -> Iterator[Snapshot]:
+        # In binary, or each blob would travel as text of twice its length.
+        with connection.cursor(binary=True) as cursor:
+            rows = cursor.execute(
+                "SELECT o.entity_id, extract(epoch FROM s.as_of)::bigint, s.detector, "
+                "s.catalogue_digest, s.code_version, s.river_version, s.numpy_version, "
+                "s.format_version, s.sha256, s.signature, s.blob "
+                "FROM unnest(%s::text[]) AS o (entity_id), LATERAL (SELECT * FROM model_snapshots "
+                "WHERE entity_id = o.entity_id AND component = %s AND as_of <= %s "
+                "ORDER BY as_of DESC LIMIT 1) AS s",
+                (list(entities), self.component, datetime.fromtimestamp(at_most, tz=UTC)),
+            )
+            for entity_id, *known, sha256, signature, blob in rows:
+                provenance = Provenance(entity_id, self.component, *known)
+                yield Snapshot(provenance, sha256, signature, blob)
 
     def _newest(
         self, connection: psycopg.Connection[Any], entity_id: str, at_most: int

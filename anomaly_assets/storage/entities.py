@@ -11,6 +11,8 @@ from psycopg.rows import class_row
 from anomaly_assets.errors import EntityForgottenError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anomaly_assets.storage.database import Connection
 
 _LONGEST_ID = 200
@@ -152,6 +154,26 @@ def hold_entity(connection: Connection, entity_id: str) -> None:
         msg = (
             f"entity {entity_id!r} is gone, probably forgotten meanwhile; nothing more is written "
             "of it, and there is nothing to do"
+        )
+        raise EntityForgottenError(msg)
+
+
+def hold_entities(connection: Connection, entity_ids: Sequence[str]) -> None:
+    """Keep several entities from being forgotten, as :func:`hold_entity` does one.
+
+    Raises
+    ------
+    EntityForgottenError
+        If one of them is not there any more.
+    """
+    found = connection.execute(
+        "SELECT entity_id FROM entities WHERE entity_id = ANY(%s) ORDER BY entity_id FOR KEY SHARE",
+        (list(entity_ids),),
+    ).fetchall()
+    if gone := set(entity_ids) - {entity_id for (entity_id,) in found}:
+        msg = (
+            f"gone, probably forgotten meanwhile: {', '.join(map(repr, sorted(gone)))}; nothing "
+            "more is written of them"
         )
         raise EntityForgottenError(msg)
 

@@ -109,6 +109,19 @@ def ongoing_since(connection: Connection, entity_id: str, before: datetime) -> d
     return None if row is None else row[0]
 
 
+def episodes_to_look_at(
+    connection: Connection, entities: Sequence[str], windows: WindowRange
+) -> set[str]:
+    """Return which entities have an episode that goes on into a range, or that begins in it."""
+    rows = connection.execute(
+        "SELECT DISTINCT entity_id FROM causal_explanations "
+        "WHERE entity_id = ANY(%(entities)s) AND trigger <> 'forced' AND timestamp < %(end)s "
+        "AND (timestamp >= %(start)s OR ongoing)",
+        {"entities": list(entities), "start": windows.start_time, "end": windows.end_time},
+    ).fetchall()
+    return {entity_id for (entity_id,) in rows}
+
+
 def first_episode(
     connection: Connection, entity_id: str, windows: WindowRange
 ) -> tuple[str, datetime, datetime] | None:

@@ -12,6 +12,8 @@ from anomaly_assets.storage.identifiers import ENTITY_ROW, Method
 from anomaly_assets.streams.windows import WINDOW_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import psycopg
 
     from anomaly_assets.streams.windows import FloatArray, IntArray, WindowRange
@@ -235,6 +237,35 @@ def recent_scores(
         if name in scores:
             scores[name][(at - first) // step] = score
     return newest + step, scores
+
+
+def strongest_scores_of_many(
+    connection: Connection, entities: Sequence[str], windows: WindowRange
+) -> dict[str, FloatArray]:
+    """Return the scores of :func:`strongest_scores` of several entities, by identifier."""
+    rows = connection.execute(
+        "SELECT entity_id, max(anomaly_score) FILTER (WHERE method = %(individual)s), "
+        "max(anomaly_score) FILTER (WHERE method = %(cross)s AND stream_id = %(row)s), "
+        "max(anomaly_score) FILTER (WHERE method = %(final)s) FROM anomaly_scores "
+        "WHERE entity_id = ANY(%(entities)s) AND timestamp >= %(start)s AND timestamp < %(end)s "
+        "GROUP BY entity_id, timestamp HAVING bool_or(method = %(final)s)",
+        {
+            "individual": Method.INDIVIDUAL,
+            "cross": Method.CROSS_STREAM,
+            "final": Method.ENSEMBLE,
+            "row": ENTITY_ROW,
+            "entities": list(entities),
+            "start": windows.start_time,
+            "end": windows.end_time,
+        },
+    ).fetchall()
+    found: dict[str, list[tuple[float | None, ...]]] = {}
+    for entity_id, *scores in rows:
+        found.setdefault(entity_id, []).append(tuple(scores))
+    return {
+        entity_id: np.array(scores, dtype=np.float64).reshape(len(scores), 3)
+        for entity_id, scores in found.items()
+    }
 
 
 def scored_until(connection: Connection, entity_id: str) -> int | None:

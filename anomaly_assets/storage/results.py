@@ -2,7 +2,8 @@
 
 Writing replaces all rows of the entity in the range, in the caller's transaction or one of its own;
 writing the same results again leaves the same rows. What is read back equals what was written to
-the last bit, for the fields that are stored. All functions take whole blocks.
+the last bit, for the fields that are stored. All functions take whole blocks. Given a
+:class:`~anomaly_assets.storage.pending.Pending` in place of a connection, what writes gathers rows.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from anomaly_assets.storage.grids import (
     window_numbers,
 )
 from anomaly_assets.storage.identifiers import ENTITY_ROW, Method, group_row
-from anomaly_assets.storage.partitions import ensure_partitions
+from anomaly_assets.storage.pending import replace_rows
 from anomaly_assets.streams.aggregation import MissingReason
 from anomaly_assets.streams.contexts import CONTEXT_NAMES, context_codes
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WindowBlock
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from anomaly_assets.storage.database import Connection
+    from anomaly_assets.storage.pending import Target
     from anomaly_assets.streams.aggregation import ReasonArray
     from anomaly_assets.streams.catalogue import Catalogue
     from anomaly_assets.streams.windows import BoolArray, FloatArray, IntArray, WindowRange
@@ -70,7 +72,7 @@ _SECONDS_PER_HOUR = 3600
 
 
 def write_windows(
-    connection: Connection, block: WindowBlock, reasons: ReasonArray, catalogue: Catalogue
+    connection: Target, block: WindowBlock, reasons: ReasonArray, catalogue: Catalogue
 ) -> int:
     """Store aggregated values, one row for each window and stream.
 
@@ -134,7 +136,7 @@ def read_windows(
 
 
 def write_individual(
-    connection: Connection, block: WindowBlock, scores: IndividualScores, catalogue: Catalogue
+    connection: Target, block: WindowBlock, scores: IndividualScores, catalogue: Catalogue
 ) -> int:
     """Store tier-1 scores, one row for each window and stream, unknown ones included.
 
@@ -194,7 +196,7 @@ def read_individual(
 
 
 def write_health(
-    connection: Connection,
+    connection: Target,
     block: WindowBlock,
     health: StreamHealth,
     catalogue: Catalogue,
@@ -235,7 +237,7 @@ def write_health(
 
 
 def write_gaps(
-    connection: Connection, block: WindowBlock, gaps: GapScores, catalogue: Catalogue
+    connection: Target, block: WindowBlock, gaps: GapScores, catalogue: Catalogue
 ) -> int:
     """Store gap patterns, one row for each window; returns their number."""
     contexts = context_codes(block.calendar, catalogue.contexts)
@@ -311,7 +313,7 @@ def read_gaps(
 
 
 def write_cross_stream(
-    connection: Connection, block: WindowBlock, scores: CrossStreamScores, catalogue: Catalogue
+    connection: Target, block: WindowBlock, scores: CrossStreamScores, catalogue: Catalogue
 ) -> int:
     """Store tier-2 scores: a row for the entity, with its voices, and one for each group.
 
@@ -381,7 +383,7 @@ def read_cross_stream(
 
 
 def write_ensemble(
-    connection: Connection, entity_id: str, windows: WindowRange, final: EnsembleResults
+    connection: Target, entity_id: str, windows: WindowRange, final: EnsembleResults
 ) -> int:
     """Store the final scores, one row for each window; returns their number."""
     grid = Grid(entity_id, windows, (ENTITY_ROW,))
@@ -391,10 +393,8 @@ def write_ensemble(
         "anomaly_score": bulk.floats(final.score),
         "confidence": bulk.floats(final.confidence),
     }
-    ensure_partitions(connection, windows.start_time, windows.end_time)
-    return bulk.replace_range(
-        connection, "anomaly_scores", entity_id, windows, columns, only={"method": Method.ENSEMBLE}
-    )
+    only = {"method": Method.ENSEMBLE}
+    return replace_rows(connection, "anomaly_scores", entity_id, windows, columns, only=only)
 
 
 def read_ensemble(connection: Connection, entity_id: str, windows: WindowRange) -> EnsembleResults:
@@ -431,14 +431,9 @@ def _cross_stream_grid(entity_id: str, windows: WindowRange, catalogue: Catalogu
 
 
 def _replace(
-    connection: Connection,
-    table: str,
-    block: WindowBlock,
-    columns: Mapping[str, pa.Array],
-    **only: str,
+    target: Target, table: str, block: WindowBlock, columns: Mapping[str, pa.Array], **only: str
 ) -> int:
-    ensure_partitions(connection, block.windows.start_time, block.windows.end_time)
-    return bulk.replace_range(connection, table, block.entity_id, block.windows, columns, only=only)
+    return replace_rows(target, table, block.entity_id, block.windows, columns, only=only)
 
 
 def _voices(names: Sequence[str], values: FloatArray) -> pa.Array:
