@@ -15,6 +15,7 @@ from anomaly_assets.cli import (
     evaluate,
     importing,
     labels,
+    models,
     runs,
     serve,
     suggestions,
@@ -44,6 +45,7 @@ for module in (
     tokens,
     alerts,
     webhooks,
+    models,
     evaluate,
 ):
     module.register(app)

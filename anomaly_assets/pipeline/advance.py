@@ -16,18 +16,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 import psycopg
 
 from anomaly_assets.errors import StateError
+from anomaly_assets.pipeline.course import Course, active_blocks
 from anomaly_assets.state.store import SnapshotStore
-from anomaly_assets.storage.windows import entity_lock, stored_ranges
-from anomaly_assets.streams.windows import WindowRange, day_blocks
+from anomaly_assets.storage.model_actions import record_fallback, standing_bases
+from anomaly_assets.storage.windows import entity_lock
+from anomaly_assets.streams.windows import WINDOW_SECONDS, WindowRange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from anomaly_assets.pipeline.deployment import Deployment, Entity
-    from anomaly_assets.state.format import Detector, Snapshot
+    from anomaly_assets.state.format import Detector
+    from anomaly_assets.state.store import Learnt, Restored
     from anomaly_assets.streams.catalogue import Catalogue
 
     Connection = psycopg.Connection[Any]
+
+
+__all__ = ["Commit", "ModelStates", "Tier", "active_blocks", "advance"]
 
 
 class Tier(Protocol):
@@ -118,6 +124,9 @@ def _advance_entity(
     ):
         head = store.head(connection, entity.entity_id)
         restored = store.restore(connection, entity.entity_id, entity.catalogue, windows.start)
+        _note_refused(connection, deployment, entity, tier, restored)
+        course = Course.ahead_of(restored, tier, deployment, reader, entity)
+        detector = restored.detector
         first = first_window if restored.as_of is None else restored.as_of
         # Windows that this tier has never written are caught up on, whichever range was asked for.
         unwritten = first_window if head is None else head
@@ -128,15 +137,16 @@ def _advance_entity(
         ]
         writing: Future[Commit] | None = None
         refused = restored.refused
-        for block in blocks:
+        for block in course.cut(blocks):
             started = time.perf_counter()
-            inputs = tier.read(reader, entity, block)
-            results = tier.process(restored.detector, inputs)
+            detector = course.reach(detector, block.start)
+            inputs, results = course.learn(detector, block)
+            detector = course.reach(detector, block.end)
             if block.end <= write_from:
                 continue
             # Sealed now: the detector moves on while the block is being written.
             snapshot = store.seal(
-                restored.detector,
+                detector,
                 entity_id=entity.entity_id,
                 catalogue=entity.catalogue,
                 as_of=block.end,
@@ -145,37 +155,56 @@ def _advance_entity(
                 yield writing.result()
             write = partial(tier.write, connection, entity, inputs, results)
             commit = Commit(entity.entity_id, block, 0, len(snapshot.blob), refused)
-            writing = writer.submit(
-                _commit,
-                store,
+            save = partial(
+                store.save,
                 connection,
                 snapshot,
-                head,
-                write,
-                commit,
-                deployment.run_id,
-                started,
+                created_by=deployment.run_id,
+                base_action=course.base_action,
+                learnt=course.learnt,
             )
-            head, refused = block.end, ()
+            fence = partial(_fence, store, connection, entity.entity_id, head)
+            writing = writer.submit(_commit, connection, fence, write, save, commit, started)
+            head, refused = block.end, tuple(course.refused)
+            course.refused.clear()
         if writing is not None:
             yield writing.result()
 
 
 def _commit(  # noqa: PLR0913, PLR0917 - everything one transaction is made of
-    store: SnapshotStore,
     connection: Connection,
-    snapshot: Snapshot,
-    expected_head: int | None,
+    fence: Callable[[], None],
     write: Callable[[], int],
+    save: Callable[[], None],
     commit: Commit,
-    run_id: str,
     started: float,
 ) -> Commit:
     with connection.transaction():
-        _fence(store, connection, commit.entity_id, expected_head)
+        fence()
         rows = write()
-        store.save(connection, snapshot, created_by=run_id)
+        save()
     return replace(commit, rows=rows, seconds=time.perf_counter() - started)
+
+
+def _note_refused(
+    connection: Connection,
+    deployment: Deployment,
+    entity: Entity,
+    tier: Tier,
+    restored: Restored,
+) -> None:
+    if restored.refused:
+        as_of = None
+        if restored.as_of is not None:
+            as_of = WindowRange(restored.as_of, restored.as_of).start_time
+        record_fallback(
+            connection,
+            entity.entity_id,
+            tier.component,
+            who=deployment.run_id,
+            reasons=restored.refused,
+            as_of=as_of,
+        )
 
 
 class ModelStates:
@@ -195,30 +224,55 @@ class ModelStates:
 
     def before(self, entity: Entity, window: int) -> Any:  # noqa: ANN401 - each tier has its own
         """Return the detector as it was before `window` (epoch seconds), by replay if need be."""
-        store = SnapshotStore(self._tier.component, self._tier.build, self._deployment.key)
+        return self.state(entity, window)[0]
+
+    def state(
+        self, entity: Entity, window: int, *, without: Collection[int] = ()
+    ) -> tuple[Any, int | None, Learnt]:
+        """Return the detector before `window`, its last action and what it has learnt.
+
+        Parameters
+        ----------
+        entity
+            Whose.
+        window
+            Epoch seconds.
+        without
+            Actions to leave out, as if they had never been: from the last snapshot before them on.
+        """
+        tier = self._tier
+        store = SnapshotStore(tier.component, tier.build, self._deployment.key)
         with self._deployment.database.connect() as connection, connection.transaction():
-            restored = store.restore(connection, entity.entity_id, entity.catalogue, window)
+            limit = min([window, *_windows_before(connection, entity, tier, without)])
+            restored = store.restore(connection, entity.entity_id, entity.catalogue, limit)
+            course = Course.ahead_of(
+                restored, tier, self._deployment, connection, entity, without=without
+            )
+            detector = restored.detector
             first = entity.first_window if restored.as_of is None else restored.as_of
-            for block in active_blocks(connection, entity, first, window):
-                self._tier.process(restored.detector, self._tier.read(connection, entity, block))
-        return restored.detector
+            for block in course.cut(active_blocks(connection, entity, first, window)):
+                detector = course.reach(detector, block.start)
+                course.learn(detector, block)
+            detector = course.reach(detector, window)
+            return detector, course.base_action, course.learnt
 
     def advance(self, windows: WindowRange) -> Iterator[Commit]:
         """Move every entity over `windows`; see :func:`advance`."""
         return advance(self._tier, self._deployment, self._deployment.entities(), windows)
 
 
-def active_blocks(
-    connection: Connection, entity: Entity, first: int | None, end: int
-) -> list[WindowRange]:
-    """Return the stored windows of an entity from `first` on, cut at UTC midnights.
-
-    Cutting at fixed times keeps checkpoints a day apart and the blocks of all tiers alike.
-    """
-    if first is None or first >= end:
+def _windows_before(
+    connection: Connection, entity: Entity, tier: Tier, actions: Collection[int]
+) -> list[int]:
+    """Return the last windows before which a state has taken none of these actions."""
+    if not actions:
         return []
-    stored = stored_ranges(connection, entity.entity_id, WindowRange(first, end))
-    return [block for windows in stored for block in day_blocks(windows)]
+    standing = standing_bases(connection, entity.entity_id, tier.component)
+    return [
+        int(one.as_of.timestamp()) - WINDOW_SECONDS
+        for one in standing
+        if one.action_id in actions and one.as_of is not None
+    ]
 
 
 def _fence(

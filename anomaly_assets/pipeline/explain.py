@@ -64,13 +64,17 @@ _TIMELINE_WINDOWS = 12
 
 
 def explain_windows(
-    deployment: Deployment, entities: Iterable[Entity], windows: WindowRange
+    deployment: Deployment,
+    entities: Iterable[Entity],
+    windows: WindowRange,
+    *,
+    replay_of: str | None = None,
 ) -> Iterator[Commit]:
     """Explain every episode that windows of a range belong to, one record an episode.
 
     An episode that began before the range, or goes on after it, is explained anew from all its
     windows, and its record replaced: what is stored is a function of the scored windows, whichever
-    way they were cut into ranges.
+    way they were cut into ranges. It is the last step of a replay, of everybody or of one entity.
     """
     mode = Mode(deployment.settings.explanation_mode)
     threshold = deployment.settings.explanation_threshold
@@ -110,7 +114,7 @@ def explain_windows(
     yield from each_entity(deployment, entities, run)
     # The last step of a replay: had it been killed before, its windows would have to be done again.
     with deployment.database.connect() as connection:
-        journal.forget_late_windows(connection, windows)
+        journal.forget_late_windows(connection, windows, replay_of)
 
 
 def _of_episode(
