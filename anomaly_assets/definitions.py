@@ -6,12 +6,18 @@ import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableJob
 
 from anomaly_assets.assets.causal_network import causal_network
+from anomaly_assets.assets.model_backups import model_backups
 from anomaly_assets.assets.reports import daily_report
 from anomaly_assets.assets.resources import DeploymentResource, model_state
 from anomaly_assets.assets.structure_suggestions import structure_suggestions
 from anomaly_assets.assets.windows import window_assets
 from anomaly_assets.automation.executors import executor_of
 from anomaly_assets.automation.jobs import process_windows, upkeep
+from anomaly_assets.automation.models import (
+    backups_schedule,
+    look_after_models,
+    models_schedule,
+)
 from anomaly_assets.automation.networks import (
     networks_due,
     refit_networks,
@@ -27,9 +33,16 @@ defs = dg.Definitions(
         daily_report,
         causal_network,
         structure_suggestions,
+        model_backups,
     ],
-    jobs=[process_windows, refit_networks, upkeep],
-    schedules=[hourly_upkeep, daily_report_schedule, suggestions_schedule],
+    jobs=[process_windows, refit_networks, upkeep, look_after_models],
+    schedules=[
+        hourly_upkeep,
+        daily_report_schedule,
+        suggestions_schedule,
+        models_schedule,
+        backups_schedule,
+    ],
     sensors=[complete_windows, late_readings, networks_due],
     resources={
         "deployment": DeploymentResource(),

@@ -43,7 +43,19 @@ class EntityForgottenError(StateError):
 
 
 class SnapshotRefusedError(StateError):
-    """A snapshot failed verification (signature, digest, version, length) before unpickling."""
+    """A snapshot failed verification (signature, digest, version, length) before unpickling.
+
+    Parameters
+    ----------
+    message
+        What was wrong with which snapshot.
+    reason
+        The kind of refusal, one of :class:`~anomaly_assets.state.format.Refusal`.
+    """
+
+    def __init__(self, message: str, reason: str = "content") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class EvaluationError(AnomalyAssetsError):

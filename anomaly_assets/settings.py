@@ -109,6 +109,23 @@ class Settings(BaseSettings):
     raw_months: int = Field(
         6, ge=0, le=1200, description="months that raw readings are kept; 0: for ever"
     )
+    retrain_days: int = Field(14, ge=2, le=90, description="span that a model is retrained on")
+    retrain_margin: float = Field(
+        0.05, ge=0.0, le=1.0, description="by which a retrained model must do better to take over"
+    )
+    degraded_share: float = Field(
+        0.1, ge=0.0, le=1.0, description="share of windows above 0.7 that is never a degradation"
+    )
+    degraded_factor: float = Field(
+        2.0, gt=1.0, allow_inf_nan=False, description="times its own past a model may come to"
+    )
+    keep_superseded_days: int = Field(
+        90, ge=1, description="replaced results and models are kept for comparison"
+    )
+    backup_url: SecretStr | None = Field(
+        None, description="where backups of models go, any fsspec URL; default: `home`/backups"
+    )
+    backup_keep_days: int = Field(30, ge=1)
 
     port: int = Field(3000, ge=1, le=65535, description="of the Dagster webserver")
     host: str = "127.0.0.1"

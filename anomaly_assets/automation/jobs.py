@@ -11,6 +11,7 @@ from anomaly_assets.pipeline.upkeep import (
     prune_live,
     prune_networks,
     prune_snapshots,
+    prune_superseded,
 )
 
 PIPELINE = dg.AssetSelection.assets(
@@ -46,6 +47,14 @@ def retain_snapshots(context: dg.OpExecutionContext, deployment: DeploymentResou
     """Delete the model snapshots that retention no longer keeps."""
     deleted = prune_snapshots(deployment.current)
     context.add_output_metadata({"deleted": deleted})
+    return deleted
+
+
+@dg.op
+def retain_superseded(context: dg.OpExecutionContext, deployment: DeploymentResource) -> int:
+    """Delete replaced results and archived models after `keep_superseded_days`."""
+    deleted = prune_superseded(deployment.current)
+    context.add_output_metadata({"deleted_models": deleted})
     return deleted
 
 
@@ -95,6 +104,7 @@ def upkeep() -> None:
     """Keep the database in order."""
     create_partitions()
     retain_snapshots()
+    retain_superseded()
     retain_networks()
     retain_live()
     retain_raw_readings()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from anomaly_assets.live.outcomes import differences
-from anomaly_assets.live.verification import outdated, read_stored
+from anomaly_assets.live.verification import changed_since, outdated, read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +109,11 @@ class Comparison:
             said.readings is None and not np.array_equal(said.values, window.values, equal_nan=True)
             for said, window in pairs
         )
-        accounted_for = rewritten or await asyncio.to_thread(
-            outdated, self._deployment.database, slot.entity_id, made, live.catalogue
+        database = self._deployment.database
+        accounted_for = (
+            rewritten
+            or await asyncio.to_thread(outdated, database, slot.entity_id, made, live.catalogue)
+            or await asyncio.to_thread(changed_since, database, slot.entity_id, live.last_change)
         )
         found: list[Difference] = []
         taken_over = []
@@ -125,7 +128,7 @@ class Comparison:
         if accounted_for:
             self._counts.outdated += len(taken_over)
             logger.info(
-                "entity %r: %d windows are stored with readings that came another way",
+                "entity %r: %d windows are stored by other readings, or by other models",
                 slot.entity_id,
                 len(taken_over),
             )

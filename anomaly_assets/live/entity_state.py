@@ -89,6 +89,8 @@ class EntityState:
         self.earlier: dict[int, Outcome] = {}
         #: First closed window that readings have arrived for since; None if there is none.
         self.touched: int | None = None
+        #: The last action on the models that the state knows of.
+        self.last_change = 0
         self._settings = settings
         self._options = options
         self._learnt = Learnt(

@@ -13,6 +13,7 @@ from anomaly_assets.live.entity_state import EntityState
 from anomaly_assets.live.models import RunningEpisode
 from anomaly_assets.live.results import ClosedBy
 from anomaly_assets.pipeline.advance import active_blocks
+from anomaly_assets.pipeline.course import Course
 from anomaly_assets.pipeline.deployment import Entity
 from anomaly_assets.pipeline.episodes import running_episode
 from anomaly_assets.pipeline.handover import Handover
@@ -20,6 +21,7 @@ from anomaly_assets.pipeline.tiers import CrossStreamTier, GapTier, IndividualTi
 from anomaly_assets.state.store import SnapshotStore
 from anomaly_assets.storage import journal
 from anomaly_assets.storage.entities import find_entity
+from anomaly_assets.storage.model_actions import last_change
 from anomaly_assets.storage.windows import stored_ranges
 from anomaly_assets.streams.aggregation import lookback_windows
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WindowRange, day_blocks, window_of
@@ -94,7 +96,7 @@ def restore_entity(
         first = int(row.first_window.timestamp())
         stored_until = _trusted_until(connection, entity_id, first)
         limit = min(stored_until, _rewritten_since_snapshots(connection, entity_id, stored_until))
-        state, as_of, refused = _common_state(deployment, connection, entity, limit)
+        state, as_of, refused, courses = _common_state(deployment, connection, entity, limit)
         start = first if as_of is None else as_of
         live = EntityState(
             entity,
@@ -104,13 +106,20 @@ def restore_entity(
             start,
             _last_report(connection, entity_id, start),
         )
+        live.last_change = last_change(connection, entity_id)
         _recall(connection, live, start, deployment)
-        for block in active_blocks(connection, entity, start, stored_until):
+        blocks = active_blocks(connection, entity, start, stored_until)
+        for course in courses:
+            blocks = course.cut(blocks)
+        for block in blocks:
+            _reach(state, courses, block.start)
             live.learn(read_block(connection, entity, block), ClosedBy.STORED)
+        _reach(state, courses, stored_until)
         live.resume_at(stored_until, _last_report(connection, entity_id, stored_until))
         unstored = _from_journal(connection, live, now, deployment)
         _fill_buffer(connection, live, now, deployment)
     live.forget()
+    refused += tuple(reason for course in courses for reason in course.refused)
     remembered = [outcome for outcome in unstored if outcome.window in live.outcomes]
     return RestoredEntity(
         live,
@@ -168,8 +177,11 @@ def _rewritten_since_snapshots(connection: Connection, entity_id: str, until: in
 
 def _common_state(
     deployment: Deployment, connection: Connection, entity: Entity, limit: int
-) -> tuple[DetectionState, int | None, tuple[str, ...]]:
-    """Return the tiers as of the newest time before `limit` at which all have a snapshot."""
+) -> tuple[DetectionState, int | None, tuple[str, ...], list[Course]]:
+    """Return the tiers as of the newest time before `limit` at which all have a snapshot.
+
+    With them the reasons why newer ones were refused, and the recorded actions that lie ahead.
+    """
     tiers: tuple[Tier, ...] = (
         IndividualTier(),
         GapTier(),
@@ -184,8 +196,19 @@ def _common_state(
         if len(ages) == 1:
             individual, gaps, cross_stream = (restored.detector for restored in found)
             state = DetectionState(individual, gaps, cross_stream)
-            return state, found[0].as_of, tuple(refused)
+            courses = [
+                Course.ahead_of(restored, tier, deployment, connection, entity)
+                for restored, tier in zip(found, tiers, strict=True)
+            ]
+            return state, found[0].as_of, tuple(refused), courses
         limit = min(0 if as_of is None else as_of for as_of in ages)
+
+
+def _reach(state: DetectionState, courses: list[Course], moment: int) -> None:
+    individual, gaps, cross_stream = courses
+    state.individual = individual.reach(state.individual, moment)
+    state.gaps = gaps.reach(state.gaps, moment)
+    state.cross_stream = cross_stream.reach(state.cross_stream, moment)
 
 
 def _last_report(connection: Connection, entity_id: str, before: int) -> int | None:

@@ -12,6 +12,7 @@ from anomaly_assets.live.outcomes import Scores
 from anomaly_assets.storage import results
 from anomaly_assets.storage.grids import where
 from anomaly_assets.storage.identifiers import ENTITY_ROW, Method, RejectionReason
+from anomaly_assets.storage.model_actions import last_change
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WindowRange
 
 if TYPE_CHECKING:
@@ -156,6 +157,12 @@ def outdated(
         counts != (readings.get(window, 0), rejected.get(window, 0))
         for window, counts in made.items()
     )
+
+
+def changed_since(database: Database, entity_id: str, action_id: int) -> bool:
+    """Whether the models of an entity have been retrained, restored or rolled back since."""
+    with database.connect() as connection:
+        return last_change(connection, entity_id) > action_id
 
 
 def _counts(

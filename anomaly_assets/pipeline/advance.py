@@ -14,24 +14,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anomaly_assets.errors import StateError
+from anomaly_assets.pipeline.course import Course, active_blocks, observed_values
 from anomaly_assets.pipeline.together import Gathering, each_group
 from anomaly_assets.state.store import Restored, SnapshotStore
 from anomaly_assets.storage.entities import hold_entities, hold_entity
-from anomaly_assets.storage.windows import (
-    entity_lock,
-    lock_entities,
-    stored_ranges,
-    stored_ranges_of_many,
+from anomaly_assets.storage.model_actions import (
+    acted_upon,
+    last_retrained_of_many,
+    record_fallback,
+    standing_bases,
 )
-from anomaly_assets.streams.windows import WindowRange, day_blocks
+from anomaly_assets.storage.windows import entity_lock, lock_entities, stored_ranges_of_many
+from anomaly_assets.streams.windows import WINDOW_SECONDS, WindowRange, day_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     import psycopg
 
     from anomaly_assets.pipeline.deployment import Deployment, Entity
-    from anomaly_assets.state.format import Detector, Snapshot
+    from anomaly_assets.state.format import Detector
+    from anomaly_assets.state.store import Learnt
     from anomaly_assets.storage.pending import Target
     from anomaly_assets.streams.catalogue import Catalogue
 
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
 
 #: A full hour's snapshot is always kept, so that so much is the most between it and a window.
 _MOST_REPLAYED_SECONDS = 2 * 3600
+
+
+__all__ = ["Commit", "ModelStates", "Tier", "active_blocks", "advance"]
 
 
 class Tier(Protocol):
@@ -124,7 +130,7 @@ def _advance_many(  # noqa: PLR0913, PLR0917 - a step for a group, and what it b
     """Advance those who go on from their newest snapshot, or begin, all in one transaction."""
     catalogues = {e.entity_id: e.catalogue for e in entities if e.first_window is not None}
     gathering = Gathering()
-    snapshots: dict[str, Snapshot] = {}
+    saves: dict[str, Callable[[], None]] = {}
     with connection.transaction():
         # Until the transaction ends nobody else moves the state: it needs no other fence.
         lock_entities(connection, list(catalogues), tier.component)
@@ -133,6 +139,10 @@ def _advance_many(  # noqa: PLR0913, PLR0917 - a step for a group, and what it b
         restored = store.restore_many(connection, catalogues, windows.start)
         reach = WindowRange(windows.start - _MOST_REPLAYED_SECONDS, windows.end)
         stored = stored_ranges_of_many(connection, list(catalogues), reach)
+        acted = acted_upon(connection, list(catalogues), tier.component, reach.start_time)
+        gathering.pending.last_retrained = last_retrained_of_many(
+            connection, list(catalogues), windows.start_time
+        )
         for entity in entities:
             if entity.entity_id not in catalogues:
                 continue
@@ -141,15 +151,20 @@ def _advance_many(  # noqa: PLR0913, PLR0917 - a step for a group, and what it b
             state = restored.get(entity.entity_id)
             if head is None and entity.first_window == windows.start:
                 state = Restored(tier.build(entity.catalogue), windows.start)
-            if state is None or not _goes_on(state, head, ranges, windows):
+            usable = state is not None and entity.entity_id not in acted
+            if state is None or not usable or not _goes_on(state, head, ranges, windows):
                 gathering.left.append(entity)
                 continue
             with gathering.each(entity):
+                learnt = state.learnt
                 for block in _cut(ranges, state.as_of or 0, windows.start):
-                    tier.process(state.detector, tier.read(connection, entity, block))
+                    inputs = tier.read(connection, entity, block)
+                    tier.process(state.detector, inputs)
+                    learnt = learnt.plus(block.start, len(block), observed_values(inputs))
                 for block in _cut(ranges, windows.start, windows.end):
                     inputs = tier.read(connection, entity, block)
                     results = tier.process(state.detector, inputs)
+                    learnt = learnt.plus(block.start, len(block), observed_values(inputs))
                     snapshot = store.seal(
                         state.detector,
                         entity_id=entity.entity_id,
@@ -158,11 +173,18 @@ def _advance_many(  # noqa: PLR0913, PLR0917 - a step for a group, and what it b
                     )
                     rows = tier.write(gathering.pending, entity, inputs, results)
                     gathering.made(Commit(entity.entity_id, block, rows, len(snapshot.blob)))
-                    snapshots[entity.entity_id] = snapshot
+                    saves[entity.entity_id] = partial(
+                        store.save,
+                        connection,
+                        snapshot,
+                        created_by=run_id,
+                        base_action=state.base_action,
+                        learnt=learnt,
+                    )
         gathering.pending.write(connection)
         with connection.pipeline():
-            for snapshot in snapshots.values():
-                store.save(connection, snapshot, created_by=run_id)
+            for save in saves.values():
+                save()
     return gathering.outcome()
 
 
@@ -204,6 +226,9 @@ def _advance_entity(  # noqa: PLR0913, PLR0917 - one entity, and what its step b
     ):
         head = store.head(connection, entity.entity_id)
         restored = store.restore(connection, entity.entity_id, entity.catalogue, windows.start)
+        _note_refused(connection, deployment, entity, tier, restored)
+        course = Course.ahead_of(restored, tier, deployment, reader, entity)
+        detector = restored.detector
         first = first_window if restored.as_of is None else restored.as_of
         # Windows that this tier has never written are caught up on, whichever range was asked for.
         unwritten = first_window if head is None else head
@@ -214,15 +239,16 @@ def _advance_entity(  # noqa: PLR0913, PLR0917 - one entity, and what its step b
         ]
         writing: Future[Commit] | None = None
         refused = restored.refused
-        for block in blocks:
+        for block in course.cut(blocks):
             started = time.perf_counter()
-            inputs = tier.read(reader, entity, block)
-            results = tier.process(restored.detector, inputs)
+            detector = course.reach(detector, block.start)
+            inputs, results = course.learn(detector, block)
+            detector = course.reach(detector, block.end)
             if block.end <= write_from:
                 continue
             # Sealed now: the detector moves on while the block is being written.
             snapshot = store.seal(
-                restored.detector,
+                detector,
                 entity_id=entity.entity_id,
                 catalogue=entity.catalogue,
                 as_of=block.end,
@@ -231,29 +257,57 @@ def _advance_entity(  # noqa: PLR0913, PLR0917 - one entity, and what its step b
                 yield writing.result()
             write = partial(tier.write, connection, entity, inputs, results)
             commit = Commit(entity.entity_id, block, 0, len(snapshot.blob), refused)
-            parts = (store, connection, snapshot, head, write, commit)
-            writing = writer.submit(_commit, *parts, deployment.run_id, started)
-            head, refused = block.end, ()
+            save = partial(
+                store.save,
+                connection,
+                snapshot,
+                created_by=deployment.run_id,
+                base_action=course.base_action,
+                learnt=course.learnt,
+            )
+            fence = partial(_fence, store, connection, entity.entity_id, head)
+            writing = writer.submit(_commit, connection, fence, write, save, commit, started)
+            head, refused = block.end, tuple(course.refused)
+            course.refused.clear()
         if writing is not None:
             yield writing.result()
 
 
 def _commit(  # noqa: PLR0913, PLR0917 - everything one transaction is made of
-    store: SnapshotStore,
     connection: Connection,
-    snapshot: Snapshot,
-    expected_head: int | None,
+    fence: Callable[[], None],
     write: Callable[[], int],
+    save: Callable[[], None],
     commit: Commit,
-    run_id: str,
     started: float,
 ) -> Commit:
     with connection.transaction():
         hold_entity(connection, commit.entity_id)
-        _fence(store, connection, commit.entity_id, expected_head)
+        fence()
         rows = write()
-        store.save(connection, snapshot, created_by=run_id)
+        save()
     return replace(commit, rows=rows, seconds=time.perf_counter() - started)
+
+
+def _note_refused(
+    connection: Connection,
+    deployment: Deployment,
+    entity: Entity,
+    tier: Tier,
+    restored: Restored,
+) -> None:
+    if restored.refused:
+        as_of = None
+        if restored.as_of is not None:
+            as_of = WindowRange(restored.as_of, restored.as_of).start_time
+        record_fallback(
+            connection,
+            entity.entity_id,
+            tier.component,
+            who=deployment.run_id,
+            reasons=restored.refused,
+            as_of=as_of,
+        )
 
 
 class ModelStates:
@@ -273,30 +327,55 @@ class ModelStates:
 
     def before(self, entity: Entity, window: int) -> Any:  # noqa: ANN401 - each tier has its own
         """Return the detector as it was before `window` (epoch seconds), by replay if need be."""
-        store = SnapshotStore(self._tier.component, self._tier.build, self._deployment.key)
+        return self.state(entity, window)[0]
+
+    def state(
+        self, entity: Entity, window: int, *, without: Collection[int] = ()
+    ) -> tuple[Any, int | None, Learnt]:
+        """Return the detector before `window`, its last action and what it has learnt.
+
+        Parameters
+        ----------
+        entity
+            Whose.
+        window
+            Epoch seconds.
+        without
+            Actions to leave out, as if they had never been: from the last snapshot before them on.
+        """
+        tier = self._tier
+        store = SnapshotStore(tier.component, tier.build, self._deployment.key)
         with self._deployment.database.connect() as connection, connection.transaction():
-            restored = store.restore(connection, entity.entity_id, entity.catalogue, window)
+            limit = min([window, *_windows_before(connection, entity, tier, without)])
+            restored = store.restore(connection, entity.entity_id, entity.catalogue, limit)
+            course = Course.ahead_of(
+                restored, tier, self._deployment, connection, entity, without=without
+            )
+            detector = restored.detector
             first = entity.first_window if restored.as_of is None else restored.as_of
-            for block in active_blocks(connection, entity, first, window):
-                self._tier.process(restored.detector, self._tier.read(connection, entity, block))
-        return restored.detector
+            for block in course.cut(active_blocks(connection, entity, first, window)):
+                detector = course.reach(detector, block.start)
+                course.learn(detector, block)
+            detector = course.reach(detector, window)
+            return detector, course.base_action, course.learnt
 
     def advance(self, windows: WindowRange) -> Iterator[Commit]:
         """Move every entity over `windows`; see :func:`advance`."""
         return advance(self._tier, self._deployment, self._deployment.entities(), windows)
 
 
-def active_blocks(
-    connection: Connection, entity: Entity, first: int | None, end: int
-) -> list[WindowRange]:
-    """Return the stored windows of an entity from `first` on, cut at UTC midnights.
-
-    Cutting at fixed times keeps checkpoints a day apart and the blocks of all tiers alike.
-    """
-    if first is None or first >= end:
+def _windows_before(
+    connection: Connection, entity: Entity, tier: Tier, actions: Collection[int]
+) -> list[int]:
+    """Return the last windows before which a state has taken none of these actions."""
+    if not actions:
         return []
-    stored = stored_ranges(connection, entity.entity_id, WindowRange(first, end))
-    return [block for windows in stored for block in day_blocks(windows)]
+    standing = standing_bases(connection, entity.entity_id, tier.component)
+    return [
+        int(one.as_of.timestamp()) - WINDOW_SECONDS
+        for one in standing
+        if one.action_id in actions and one.as_of is not None
+    ]
 
 
 def _fence(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
@@ -121,6 +121,16 @@ class Deployment:
         known = ", ".join(entity.entity_id for entity in entities[:10]) or "none yet"
         msg = f"no entity {entity_id!r} here; known entities: {known}"
         raise AnomalyAssetsError(msg)
+
+    def reread(self, entity_id: str) -> Entity:
+        """Return one entity, to be processed by what the database holds and nothing else.
+
+        Raises
+        ------
+        AnomalyAssetsError
+            As :meth:`entity`.
+        """
+        return replace(self.entity(entity_id), handover=Handover())
 
     def fail(self, entity_id: str, error: Exception) -> None:
         """Record that an entity could not be processed; the others go on."""

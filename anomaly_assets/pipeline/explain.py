@@ -76,14 +76,16 @@ _TIMELINE_WINDOWS = 12
 
 
 def explain_windows(
-    deployment: Deployment, entities: Iterable[Entity], windows: WindowRange
+    deployment: Deployment,
+    entities: Iterable[Entity],
+    windows: WindowRange,
 ) -> Iterator[Commit]:
     """Explain every episode that windows of a range belong to, one record an episode.
 
     An episode that began before the range, or goes on after it, is explained anew from all its
     windows, and its record replaced: what is stored is a function of the scored windows, whichever
     way they were cut into ranges. Where retention has dropped the readings, records stay as they
-    are.
+    are. It is the last step of a replay, of everybody or of some.
     """
     mode = Mode(deployment.settings.explanation_mode)
     threshold = deployment.settings.explanation_threshold

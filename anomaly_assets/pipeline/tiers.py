@@ -9,6 +9,8 @@ from anomaly_assets.detection.gaps.detector import GapDetector
 from anomaly_assets.detection.individual.detector import IndividualDetector
 from anomaly_assets.errors import StateError
 from anomaly_assets.storage import results
+from anomaly_assets.storage.model_actions import last_retrained
+from anomaly_assets.storage.pending import Pending
 
 if TYPE_CHECKING:
     import psycopg
@@ -113,11 +115,18 @@ class IndividualTier:
         inputs: WindowBlock,
         scores: IndividualScores,
     ) -> int:
-        """Store scores and health."""
+        """Store scores and health; blocks are cut where a model is retrained."""
         hand_over("individual", entity, inputs.windows, scores)
+        if isinstance(connection, Pending):
+            single, whole = connection.last_retrained.get(entity.entity_id, ({}, None))
+        else:
+            single, whole = last_retrained(connection, entity.entity_id, inputs.windows.start_time)
+        retrained = [single.get(stream, whole) for stream in entity.catalogue.stream_ids]
         return results.write_individual(
             connection, inputs, scores, entity.catalogue
-        ) + results.write_health(connection, inputs, scores.health, entity.catalogue)
+        ) + results.write_health(
+            connection, inputs, scores.health, entity.catalogue, last_retrain=retrained
+        )
 
 
 class GapTier:

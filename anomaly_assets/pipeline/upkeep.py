@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from anomaly_assets.state.retention import snapshots_to_keep
 from anomaly_assets.storage import alerts, idempotency, networks
+from anomaly_assets.storage.model_versions import prune_archive
 from anomaly_assets.storage.partitions import ensure_partitions
 
 if TYPE_CHECKING:
@@ -33,11 +34,18 @@ def prepare_partitions(deployment: Deployment, now: datetime) -> list[str]:
 
 
 def prune_snapshots(deployment: Deployment) -> int:
-    """Delete the snapshots that retention no longer keeps; return how many."""
+    """Delete the snapshots that retention no longer keeps; return how many.
+
+    Pinned ones neither go nor count.
+    """
     settings = deployment.settings
     deleted = 0
     with deployment.database.connect() as connection, connection.transaction():
-        rows = connection.execute("SELECT entity_id, component, as_of FROM model_snapshots")
+        rows = connection.execute(
+            "SELECT entity_id, component, as_of FROM model_snapshots AS s WHERE NOT EXISTS ("
+            "SELECT FROM model_pins AS p WHERE p.entity_id = s.entity_id "
+            "AND p.version = s.version)"
+        )
         moments: dict[tuple[str, str], list[datetime]] = defaultdict(list)
         for entity_id, component, as_of in rows:
             moments[entity_id, component].append(as_of)
@@ -54,6 +62,16 @@ def prune_snapshots(deployment: Deployment) -> int:
                 (entity_id, component, [m for m in all_of_them if m not in kept]),
             ).rowcount
     return deleted
+
+
+def prune_superseded(deployment: Deployment) -> int:
+    """Delete replaced results, and models beside the present course, after their time.
+
+    Returns how many models.
+    """
+    kept = timedelta(days=deployment.settings.keep_superseded_days)
+    with deployment.database.connect() as connection, connection.transaction():
+        return prune_archive(connection, kept)
 
 
 def prune_networks(deployment: Deployment) -> int:

@@ -12,10 +12,12 @@ import hmac
 import io
 import json
 import pickle
+import re
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from functools import lru_cache
 from importlib import metadata
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from anomaly_assets.errors import SnapshotRefusedError
 
@@ -48,6 +50,42 @@ _ALLOWED = frozenset(
         ("random", "Random"),
     }
 )
+
+
+class Refusal(StrEnum):
+    """Why a snapshot is not opened."""
+
+    UNSIGNED = "unsigned"
+    SIGNATURE = "signature"
+    DIGEST = "digest"
+    FORMAT_VERSION = "format_version"
+    ENTITY_ID = "entity_id"
+    COMPONENT = "component"
+    DETECTOR = "detector"
+    CATALOGUE_DIGEST = "catalogue_digest"
+    RIVER_VERSION = "river_version"
+    NUMPY_VERSION = "numpy_version"
+    NEWER_CODE = "newer_code"
+    CONTENT = "content"
+
+
+_REPLAYED = "the next run rebuilds the state by replay; nothing has to be done"
+#: What to do about each refusal.
+ADVICE: Final = {
+    Refusal.UNSIGNED: f"it was not made by this package: delete it; {_REPLAYED}",
+    Refusal.SIGNATURE: "set ANOMALY_ASSETS_SIGNING_KEY (or signing.key) to the key it was made "
+    f"with if it is your own; otherwise {_REPLAYED}",
+    Refusal.DIGEST: f"look at the disk and memory it lay in; {_REPLAYED}",
+    Refusal.FORMAT_VERSION: f"install the version that made it, or let it be: {_REPLAYED}",
+    Refusal.ENTITY_ID: f"it is somebody else's: delete it; {_REPLAYED}",
+    Refusal.COMPONENT: f"it is another component's: delete it; {_REPLAYED}",
+    Refusal.DETECTOR: f"the detector has changed since; {_REPLAYED}",
+    Refusal.CATALOGUE_DIGEST: f"the catalogue has changed since; {_REPLAYED}",
+    Refusal.RIVER_VERSION: f"River has another version now; {_REPLAYED}",
+    Refusal.NUMPY_VERSION: f"NumPy has another version now; {_REPLAYED}",
+    Refusal.NEWER_CODE: f"install that version or a later one again; until then {_REPLAYED}",
+    Refusal.CONTENT: f"delete it, and find out who may write to the database; {_REPLAYED}",
+}
 
 
 class Detector(Protocol):
@@ -152,7 +190,7 @@ def unseal(snapshot: Snapshot, expected: Provenance, key: bytes) -> Any:  # noqa
         As it came from the store.
     expected
         What it must be: everything but ``as_of`` and the code version has to agree (the detector's
-        own version says when its state changed).
+        own version says when its state changed), and no newer code may have made it.
     key
         The deployment's signing key.
 
@@ -164,14 +202,32 @@ def unseal(snapshot: Snapshot, expected: Provenance, key: bytes) -> Any:  # noqa
     """
     found = snapshot.provenance
     what = f"snapshot of {found.component} for entity {found.entity_id!r}"
-    if not hmac.compare_digest(snapshot.signature, _signature(found, snapshot.sha256, key)):
+    _verify(snapshot, expected, key, what)
+    try:
+        return _StateUnpickler(io.BytesIO(snapshot.blob)).load()
+    except SnapshotRefusedError:
+        raise
+    except Exception as error:
+        msg = f"{what}: cannot be read ({type(error).__name__}: {error})"
+        raise SnapshotRefusedError(msg, Refusal.CONTENT) from error
+
+
+def _verify(snapshot: Snapshot, expected: Provenance, key: bytes, what: str) -> None:
+    """Refuse a snapshot that is not what it should be, without reading its contents."""
+    found = snapshot.provenance
+    if not snapshot.signature:
+        msg = f"{what}: it is not signed"
+        raise SnapshotRefusedError(msg, Refusal.UNSIGNED)
+    # As bytes: texts that are not ASCII cannot be compared in constant time.
+    ours = _signature(found, snapshot.sha256, key).encode()
+    if not hmac.compare_digest(snapshot.signature.encode(errors="surrogatepass"), ours):
         msg = f"{what}: the signature is not ours (tampered with, or another deployment's key)"
-        raise SnapshotRefusedError(msg)
+        raise SnapshotRefusedError(msg, Refusal.SIGNATURE)
     if hashlib.sha256(snapshot.blob).hexdigest() != snapshot.sha256:
         msg = (
             f"{what}: the contents do not match their digest ({len(snapshot.blob)} bytes: damaged)"
         )
-        raise SnapshotRefusedError(msg)
+        raise SnapshotRefusedError(msg, Refusal.DIGEST)
     for name in (
         "format_version",
         "entity_id",
@@ -186,14 +242,24 @@ def unseal(snapshot: Snapshot, expected: Provenance, key: bytes) -> Any:  # noqa
                 f"{what}: made under {name} {getattr(found, name)!r}, "
                 f"needed is {getattr(expected, name)!r}"
             )
-            raise SnapshotRefusedError(msg)
-    try:
-        return _StateUnpickler(io.BytesIO(snapshot.blob)).load()
-    except SnapshotRefusedError:
-        raise
-    except Exception as error:
-        msg = f"{what}: cannot be read ({type(error).__name__}: {error})"
-        raise SnapshotRefusedError(msg) from error
+            raise SnapshotRefusedError(msg, Refusal(name))
+    if _is_newer(found.code_version, expected.code_version):
+        msg = (
+            f"{what}: made by version {found.code_version} of the code, newer than the installed "
+            f"{expected.code_version}"
+        )
+        raise SnapshotRefusedError(msg, Refusal.NEWER_CODE)
+
+
+def _is_newer(version: str, than: str) -> bool:
+    """Whether a version is later; what is no version at all counts as such."""
+    if version == than:
+        return False
+    numbers = [re.match(r"\d+(\.\d+)*", text) for text in (version, than)]
+    if numbers[0] is None or numbers[1] is None:
+        return True
+    one, other = (tuple(map(int, found[0].split("."))) for found in numbers if found)
+    return one > other
 
 
 @lru_cache
@@ -209,7 +275,12 @@ def _signature(provenance: Provenance, digest: str, key: bytes) -> str:
 
 class _StateUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - the signature of pickle
-        if (module, name) in _ALLOWED or module.startswith(_ALLOWED_PREFIXES):
+        if (module, name) in _ALLOWED:
             return super().find_class(module, name)
+        # A dotted name would lead through a module of ours to those that it imports.
+        if module.startswith(_ALLOWED_PREFIXES) and "." not in name:
+            found = super().find_class(module, name)
+            if isinstance(found, type) and found.__module__.startswith(_ALLOWED_PREFIXES):
+                return found
         msg = f"refused to load {module}.{name}: no model state holds it"
-        raise SnapshotRefusedError(msg)
+        raise SnapshotRefusedError(msg, Refusal.CONTENT)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from anomaly_assets.errors import SnapshotRefusedError
 from anomaly_assets.state.format import Detector, Provenance, Snapshot, seal, unseal
+from anomaly_assets.storage.model_versions import archive_pinned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,36 @@ if TYPE_CHECKING:
     from anomaly_assets.streams.catalogue import Catalogue
 
 logger = logging.getLogger(__name__)
+
+_LEARNT = "base_action, extract(epoch FROM learnt_from)::bigint, learnt_windows, learnt_values"
+_COLUMNS = (
+    "extract(epoch FROM as_of)::bigint, detector, catalogue_digest, code_version, river_version, "
+    "numpy_version, format_version, sha256, signature, blob"
+)
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """On which data a state was made.
+
+    Parameters
+    ----------
+    since
+        First window learnt, epoch seconds; None: none yet, or it is not known.
+    windows, values
+        How many windows it has learnt, and how many values observed in them; None: not known.
+    """
+
+    since: int | None = None
+    windows: int | None = 0
+    values: int | None = 0
+
+    def plus(self, since: int, windows: int, values: int) -> Learnt:
+        """Return what is learnt after further windows."""
+        if self.windows is None or self.values is None:
+            return self
+        first = since if self.since is None else self.since
+        return Learnt(first, self.windows + windows, self.values + values)
 
 
 @dataclass(frozen=True)
@@ -33,11 +64,17 @@ class Restored:
         Epoch seconds; it has learnt every window before; None for fresh state.
     refused
         Why newer snapshots were not used, newest first.
+    base_action
+        The last recorded action that the state goes back to, if any.
+    learnt
+        On which data it was made.
     """
 
     detector: Any
     as_of: int | None
     refused: tuple[str, ...] = ()
+    base_action: int | None = None
+    learnt: Learnt = field(default_factory=Learnt)
 
 
 class SnapshotStore:
@@ -82,15 +119,10 @@ class SnapshotStore:
         fresh = self._build(catalogue)
         refused: list[str] = []
         before = window
-        while (snapshot := self._newest(connection, entity_id, before)) is not None:
+        while (found := self._newest(connection, entity_id, before)) is not None:
+            snapshot, base_action, learnt = found
             provenance = snapshot.provenance
-            expected = Provenance.of(
-                fresh,
-                entity_id=entity_id,
-                component=self.component,
-                as_of=provenance.as_of,
-                catalogue_digest=catalogue.digest,
-            )
+            expected = self._expected(snapshot, entity_id, catalogue)
             try:
                 detector = unseal(snapshot, expected, self._key)
             except SnapshotRefusedError as error:
@@ -98,7 +130,7 @@ class SnapshotStore:
                 refused.append(str(error))
                 before = provenance.as_of - 1
             else:
-                return Restored(detector, provenance.as_of, tuple(refused))
+                return Restored(detector, provenance.as_of, tuple(refused), base_action, learnt)
         return Restored(fresh, None, tuple(refused))
 
     def heads(self, connection: psycopg.Connection[Any], entities: Sequence[str]) -> dict[str, int]:
@@ -121,18 +153,43 @@ class SnapshotStore:
         The others are left out: they need :meth:`restore`, which looks further back.
         """
         found = {}
-        for snapshot in self._newest_of_many(connection, list(catalogues), window):
-            provenance = snapshot.provenance
-            catalogue = catalogues[provenance.entity_id]
-            expected = replace(
-                self._provenance_of_fresh(catalogue),
-                entity_id=provenance.entity_id,
-                as_of=provenance.as_of,
-            )
+        for snapshot, base_action, learnt in self._newest_of_many(
+            connection, list(catalogues), window
+        ):
+            entity_id, as_of = snapshot.provenance.entity_id, snapshot.provenance.as_of
+            expected = self._expected(snapshot, entity_id, catalogues[entity_id])
             with suppress(SnapshotRefusedError):
                 detector = unseal(snapshot, expected, self._key)
-                found[provenance.entity_id] = Restored(detector, provenance.as_of)
+                found[entity_id] = Restored(detector, as_of, base_action=base_action, learnt=learnt)
         return found
+
+    def open(
+        self, connection: psycopg.Connection[Any], catalogue: Catalogue, version: int
+    ) -> Restored:
+        """Return the state of one version, of the present course or archived.
+
+        Raises
+        ------
+        SnapshotRefusedError
+            If there is none of that number, or it fails verification.
+        """
+        columns = f"entity_id, {_COLUMNS}, {_LEARNT}"
+        row = connection.execute(
+            f"SELECT {columns} FROM model_snapshots WHERE version = %(version)s UNION ALL "  # noqa: S608 - our own column names
+            f"SELECT {columns} FROM model_archive WHERE version = %(version)s LIMIT 1",
+            {"version": version},
+        ).fetchone()
+        if row is None:
+            msg = f"version {version} of {self.component} is not there any more"
+            raise SnapshotRefusedError(msg)
+        snapshot = _snapshot(row[0], self.component, row[1:11])
+        detector = unseal(snapshot, self._expected(snapshot, row[0], catalogue), self._key)
+        as_of = snapshot.provenance.as_of
+        return Restored(detector, as_of, base_action=row[11], learnt=Learnt(*row[12:15]))
+
+    def _expected(self, snapshot: Snapshot, entity_id: str, catalogue: Catalogue) -> Provenance:
+        fresh = self._provenance_of_fresh(catalogue)
+        return replace(fresh, entity_id=entity_id, as_of=snapshot.provenance.as_of)
 
     def seal(
         self, detector: Detector, *, entity_id: str, catalogue: Catalogue, as_of: int
@@ -148,25 +205,38 @@ class SnapshotStore:
         return seal(detector, provenance, self._key)
 
     def save(
-        self, connection: psycopg.Connection[Any], snapshot: Snapshot, *, created_by: str
+        self,
+        connection: psycopg.Connection[Any],
+        snapshot: Snapshot,
+        *,
+        created_by: str,
+        base_action: int | None = None,
+        learnt: Learnt | None = None,
     ) -> None:
         """Store a snapshot in the caller's transaction.
 
         Newer snapshots descend from results that this transaction replaces and are deleted; the
-        previous one is deleted too unless it stands on a full hour.
+        previous one is deleted too unless it stands on a full hour. Pinned ones are kept: in their
+        place where it is not taken, else in the archive.
         """
         provenance = snapshot.provenance
         moment = datetime.fromtimestamp(provenance.as_of, tz=UTC)
+        learnt = learnt or Learnt(None, None, None)
+        whose = (provenance.entity_id, self.component)
+        archive_pinned(connection, *whose, moment, but=snapshot.sha256)
         connection.execute(
-            "DELETE FROM model_snapshots WHERE entity_id = %s AND component = %s AND (as_of >= %s "
-            "OR (as_of > %s AND extract(epoch FROM as_of)::bigint %% 3600 <> 0))",
-            (provenance.entity_id, self.component, moment, moment - timedelta(hours=2)),
+            "DELETE FROM model_snapshots AS s WHERE entity_id = %s AND component = %s "
+            "AND (as_of >= %s OR (as_of > %s AND extract(epoch FROM as_of)::bigint %% 3600 <> 0)) "
+            "AND NOT EXISTS (SELECT FROM model_pins AS p WHERE p.entity_id = s.entity_id "
+            "AND p.version = s.version)",
+            (*whose, moment, moment - timedelta(hours=2)),
         )
         connection.execute(
             "INSERT INTO model_snapshots (entity_id, component, as_of, format_version, detector, "
             "catalogue_digest, code_version, river_version, numpy_version, sha256, signature, "
-            "size, blob, created_by) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "size, blob, created_by, base_action, learnt_from, learnt_windows, learnt_values) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, "
+            "to_timestamp(%s), %s, %s) ON CONFLICT (entity_id, component, as_of) DO NOTHING",
             (
                 provenance.entity_id,
                 self.component,
@@ -182,6 +252,10 @@ class SnapshotStore:
                 len(snapshot.blob),
                 snapshot.blob,
                 created_by,
+                base_action,
+                learnt.since,
+                learnt.windows,
+                learnt.values,
             ),
         )
 
@@ -198,33 +272,34 @@ class SnapshotStore:
 
     def _newest_of_many(
         self, connection: psycopg.Connection[Any], entities: Sequence[str], at_most: int
-    ) -> Iterator[Snapshot]:
+    ) -> Iterator[tuple[Snapshot, int | None, Learnt]]:
         # In binary, or each blob would travel as text of twice its length.
         with connection.cursor(binary=True) as cursor:
             rows = cursor.execute(
-                "SELECT o.entity_id, extract(epoch FROM s.as_of)::bigint, s.detector, "
-                "s.catalogue_digest, s.code_version, s.river_version, s.numpy_version, "
-                "s.format_version, s.sha256, s.signature, s.blob "
+                f"SELECT o.entity_id, {_COLUMNS}, {_LEARNT} "  # noqa: S608 - our own column names
                 "FROM unnest(%s::text[]) AS o (entity_id), LATERAL (SELECT * FROM model_snapshots "
-                "WHERE entity_id = o.entity_id AND component = %s AND as_of <= %s "
+                "AS m WHERE m.entity_id = o.entity_id AND component = %s AND as_of <= %s "
                 "ORDER BY as_of DESC LIMIT 1) AS s",
                 (list(entities), self.component, datetime.fromtimestamp(at_most, tz=UTC)),
             )
-            for entity_id, *known, sha256, signature, blob in rows:
-                provenance = Provenance(entity_id, self.component, *known)
-                yield Snapshot(provenance, sha256, signature, blob)
+            for entity_id, *row in rows:
+                snapshot = _snapshot(entity_id, self.component, row[:10])
+                yield snapshot, row[10], Learnt(*row[11:14])
 
     def _newest(
         self, connection: psycopg.Connection[Any], entity_id: str, at_most: int
-    ) -> Snapshot | None:
+    ) -> tuple[Snapshot, int | None, Learnt] | None:
         row = connection.execute(
-            "SELECT extract(epoch FROM as_of)::bigint, detector, catalogue_digest, code_version, "
-            "river_version, numpy_version, format_version, sha256, signature, blob "
+            f"SELECT {_COLUMNS}, {_LEARNT} "  # noqa: S608 - our own column names
             "FROM model_snapshots WHERE entity_id = %s AND component = %s AND as_of <= %s "
             "ORDER BY as_of DESC LIMIT 1",
             (entity_id, self.component, datetime.fromtimestamp(at_most, tz=UTC)),
         ).fetchone()
         if row is None:
             return None
-        provenance = Provenance(entity_id, self.component, *row[:7])
-        return Snapshot(provenance, row[7], row[8], bytes(row[9]))
+        return _snapshot(entity_id, self.component, row[:10]), row[10], Learnt(*row[11:14])
+
+
+def _snapshot(entity_id: str, component: str, row: Sequence[Any]) -> Snapshot:
+    provenance = Provenance(entity_id, component, *row[:7])
+    return Snapshot(provenance, row[7], row[8], bytes(row[9]))

@@ -342,14 +342,27 @@ def clear_late_windows(connection: Connection, entity_id: str, windows: WindowRa
     ).rowcount
 
 
-def forget_late_windows(connection: Connection, windows: WindowRange) -> int:
+def mark_for_replay(connection: Connection, entity_id: str, window: datetime) -> None:
+    """Mark a window without late readings: whatever happens, it and those after it are replayed."""
+    connection.execute(
+        'INSERT INTO late_windows (entity_id, "window", readings) VALUES (%s, %s, 0) '
+        "ON CONFLICT DO NOTHING",
+        (entity_id, window),
+    )
+
+
+def forget_late_windows(
+    connection: Connection, windows: WindowRange, entity_id: str | None = None
+) -> int:
     """Take back the marks of a range whose replay has come to its end; returns how many.
 
-    Windows that further late readings have marked meanwhile keep their marks.
+    Windows that further late readings have marked meanwhile keep their marks. Without an entity,
+    the replay was everybody's.
     """
     return connection.execute(
-        'DELETE FROM late_windows WHERE "window" >= %s AND "window" < %s AND readings = 0',
-        (windows.start_time, windows.end_time),
+        'DELETE FROM late_windows WHERE "window" >= %s AND "window" < %s AND readings = 0 '
+        "AND entity_id = coalesce(%s, entity_id)",
+        (windows.start_time, windows.end_time, entity_id),
     ).rowcount
 
 

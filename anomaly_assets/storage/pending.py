@@ -17,14 +17,23 @@ from anomaly_assets.storage.partitions import ensure_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from anomaly_assets.streams.windows import WindowRange
 
 
 class Pending:
-    """Replacements of rows of several entities; nothing is written before :meth:`write`."""
+    """Replacements of rows of several entities; nothing is written before :meth:`write`.
+
+    Attributes
+    ----------
+    last_retrained : dict
+        By entity when single streams were last retrained, and when all of them were; an entity
+        that never was is not in it.
+    """
 
     def __init__(self) -> None:
+        self.last_retrained: dict[str, tuple[dict[str, datetime], datetime | None]] = {}
         self._waiting: dict[
             tuple[str, WindowRange, tuple[tuple[str, str], ...]], dict[str, pa.Table]
         ] = {}

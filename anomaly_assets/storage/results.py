@@ -201,18 +201,19 @@ def write_health(
     health: StreamHealth,
     catalogue: Catalogue,
     *,
-    last_retrain: datetime | None = None,
+    last_retrain: Sequence[datetime | None] | None = None,
 ) -> int:
     """Store the streams' health where it says something new.
 
     Stored are the first window of every hour (UTC), and the windows in which a stream's gap enters
     another class. Both follow from the window alone, so the rows do not depend on how a range is
-    cut.
+    cut. `last_retrain` says of each stream since when its model has been a retrained one.
     Returns the number of rows written.
     """
     grid = _streams_grid(block, catalogue)
     types = np.array([stream.type for stream in catalogue.streams], dtype=object)
     missing = health.consecutive_missing
+    never = [None] * len(catalogue.streams)
     classes = classify_gap(missing, types)
     entered = (missing > 0) & (classes != classify_gap(np.maximum(missing - 1, 0), types))
     hourly = block.windows.starts() % _SECONDS_PER_HOUR == 0
@@ -226,9 +227,9 @@ def write_health(
         "predictable": grid.column(health.predictable),
         "accuracy": grid.column(health.accuracy),
         "needs_retraining": grid.column(health.needs_retraining),
-        "last_retrain_time": pa.repeat(
-            pa.scalar(last_retrain, type=pa.timestamp("us", tz="UTC")), told.size
-        ),
+        "last_retrain_time": pa.array(
+            [(last_retrain or never)[i] for i in grid.order], type=pa.timestamp("us", tz="UTC")
+        ).take(pa.array(np.tile(np.arange(len(never)), len(block)))),
     }
     kept = pa.table(columns).filter(pa.array(told))
     return _replace(

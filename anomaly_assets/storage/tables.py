@@ -38,6 +38,12 @@ from anomaly_assets.storage.tables_live import (
     StoredSnooze,
     StoredWebhook,
 )
+from anomaly_assets.storage.tables_models import (
+    ArchivedModel,
+    ModelPin,
+    StoredModelAction,
+    SupersededResult,
+)
 from anomaly_assets.storage.tables_retention import Erasure, HourlyReadings
 from anomaly_assets.streams.aggregation import MissingReason
 
@@ -45,6 +51,7 @@ __all__ = [
     "PARTITIONED",
     "AnomalyScore",
     "ApiToken",
+    "ArchivedModel",
     "Base",
     "CausalExplanation",
     "Entity",
@@ -54,16 +61,19 @@ __all__ = [
     "IdempotencyKey",
     "IngestProgress",
     "LateWindow",
+    "ModelPin",
     "ModelSnapshot",
     "Reading",
     "RejectedReading",
     "StoredAlert",
     "StoredLabel",
+    "StoredModelAction",
     "StoredNetwork",
     "StoredSnooze",
     "StoredSuggestion",
     "StoredWebhook",
     "StreamHealthRow",
+    "SupersededResult",
     "TimeSeriesData",
     "one_of",
 ]
@@ -391,6 +401,17 @@ class ModelSnapshot(Base):
     blob: Mapped[bytes] = mapped_column(comment="stored EXTERNAL: pickles are not compressed twice")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     created_by: Mapped[str]
+    version: Mapped[int] = mapped_column(BigInteger, Identity(always=False))
+    base_action: Mapped[int | None] = mapped_column(
+        BigInteger, comment="the last action that its state goes back to; NULL: none"
+    )
+    learnt_from: Mapped[datetime | None] = mapped_column(
+        comment="first window learnt; NULL: unknown"
+    )
+    learnt_windows: Mapped[int | None] = mapped_column(BigInteger)
+    learnt_values: Mapped[int | None] = mapped_column(BigInteger)
+
+    __table_args__ = (UniqueConstraint("version", name="uq_model_snapshots_version"),)
 
 
 class LateWindow(Base):

@@ -27,6 +27,7 @@ BESIDE = {
     "daily_report": "0 0 * * *",
     "causal_network": "0 * * * *",
     "structure_suggestions": "0 0 * * *",
+    "model_backups": "0 0 * * *",
 }
 #: Table, and a column that a reader of the asset's page looks for.
 TABLES = {
@@ -52,6 +53,8 @@ BLOCKING = {
     ("ensemble_results", "anomaly_rate"): False,
     # Explanations do with an old network, or without, and say so.
     ("causal_network", "network_fresh"): False,
+    # A refused model is rebuilt by replay; the backup holds the others.
+    ("model_backups", "backup_sound"): False,
 }
 GRAPH = defs.resolve_asset_graph()
 SPECS = {spec.key.path[-1]: spec for spec in defs.resolve_all_asset_specs()}
@@ -107,13 +110,13 @@ def test_a_range_of_windows_is_one_run(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "schedule"), sorted(BESIDE.items()))
 def test_what_is_beside_the_windows_follows_its_own_clock(name: str, schedule: str) -> None:
-    """Networks have hours, reports and suggestions days; each says what it is made from."""
+    """Networks have hours, the others days; each says what it is made from."""
     partitions = SPECS[name].partitions_def
     assert isinstance(partitions, dg.TimeWindowPartitionsDefinition)
     assert partitions.cron_schedule == schedule
     above = {dep.asset_key.path[-1] for dep in SPECS[name].deps}
     assert above <= PIPELINE
-    assert ("raw_readings" in above) == (name != "daily_report")
+    assert ("raw_readings" in above) == (name not in {"daily_report", "model_backups"})
 
 
 def test_only_model_assets_look_back_and_only_at_themselves() -> None:
@@ -160,7 +163,13 @@ def test_sensors_and_schedules_run_from_the_start() -> None:
         ("complete_windows", "late_readings", "networks_due"), dg.DefaultSensorStatus.RUNNING
     )
     assert schedules == dict.fromkeys(
-        ("hourly_upkeep", "daily_report_schedule", "nightly_suggestions"),
+        (
+            "hourly_upkeep",
+            "daily_report_schedule",
+            "nightly_suggestions",
+            "hourly_models",
+            "daily_model_backups",
+        ),
         dg.DefaultScheduleStatus.RUNNING,
     )
 

@@ -44,7 +44,7 @@ PIPELINE = (
     "explanations",
 )
 #: Assets with partitions of their own.
-BESIDE = ("daily_report", "causal_network", "structure_suggestions")
+BESIDE = ("daily_report", "causal_network", "structure_suggestions", "model_backups")
 _POLL_SECONDS = 0.25
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from anomaly_assets.detection.gaps.detector import GapDetector
 from anomaly_assets.errors import SnapshotRefusedError
-from anomaly_assets.state.format import Provenance, Snapshot, seal, unseal
+from anomaly_assets.state import format as format_module
+from anomaly_assets.state.format import ADVICE, Provenance, Refusal, Snapshot, seal, unseal
 from anomaly_assets.streams.loading import load_catalogue
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WindowBlock, WindowRange
 
@@ -79,6 +81,77 @@ def test_another_format_is_refused() -> None:
     """A snapshot of a later sealed form is refused."""
     with pytest.raises(SnapshotRefusedError, match="format_version"):
         unseal(SNAPSHOT, replace(PROVENANCE, format_version=99), KEY)
+
+
+def resealed(**fields: str | int) -> Snapshot:
+    """Return the snapshot as another version would have sealed it, under the right key."""
+    return seal(DETECTOR, Provenance(**{**asdict(PROVENANCE), **fields}), KEY)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "reason"),
+    [
+        (replace(SNAPSHOT, signature=""), "unsigned"),
+        (replace(SNAPSHOT, signature="no signature"), "signature"),
+        (replace(SNAPSHOT, signature="ключ"), "signature"),
+        (replace(SNAPSHOT, signature="\udc80"), "signature"),
+        (seal(DETECTOR, PROVENANCE, KEY + b"!"), "signature"),
+        (replace(SNAPSHOT, sha256="0" * 64), "signature"),
+        (replace(SNAPSHOT, blob=b""), "digest"),
+        (replace(SNAPSHOT, blob=SNAPSHOT.blob[:-1]), "digest"),
+        (replace(SNAPSHOT, blob=SNAPSHOT.blob + b"."), "digest"),
+        (resealed(format_version=2), "format_version"),
+        (resealed(entity_id="bob"), "entity_id"),
+        (resealed(component="tier1_models"), "component"),
+        (resealed(detector="GapDetector/1"), "detector"),
+        (resealed(catalogue_digest="e" * 64), "catalogue_digest"),
+        (resealed(river_version="0.25.0"), "river_version"),
+        (resealed(numpy_version="1.26.4"), "numpy_version"),
+        (resealed(code_version="99.0"), "newer_code"),
+        (resealed(code_version="unknown"), "newer_code"),
+    ],
+)
+def test_each_refusal_has_its_reason_and_advice(
+    snapshot: Snapshot, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong is named by kind, with what to do, before a byte is unpickled."""
+
+    def unpickled(*_: object) -> None:
+        pytest.fail("it was unpickled")
+
+    monkeypatch.setattr(format_module, "_StateUnpickler", unpickled)
+    with pytest.raises(SnapshotRefusedError) as caught:
+        unseal(snapshot, PROVENANCE, KEY)
+    assert caught.value.reason == reason
+    assert len(ADVICE[Refusal(reason)]) > 20
+
+
+def test_older_code_is_no_reason_to_refuse() -> None:
+    """The detector's own version says when its state changed: releases between do not matter."""
+    older = resealed(code_version="0.0.1")
+    assert isinstance(unseal(older, PROVENANCE, KEY), GapDetector)
+
+
+def test_every_refusal_has_its_advice() -> None:
+    """There is no reason to refuse without something to do about it."""
+    assert set(ADVICE) == set(Refusal)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("anomaly_assets.detection.scoring", "np"),
+        ("anomaly_assets.detection.scoring", "np.load"),
+        ("anomaly_assets.detection.scoring", "score_of_p"),
+        ("anomaly_assets.streams.loading", "load_catalogue"),
+        ("anomaly_assets.storage.database", "Database"),
+        ("builtins", "eval"),
+    ],
+)
+def test_only_classes_of_ours_are_found(module: str, name: str) -> None:
+    """Neither functions of ours, nor what our modules import, can be called by a pickle."""
+    with pytest.raises(SnapshotRefusedError, match="no model state holds it"):
+        format_module._StateUnpickler(io.BytesIO()).find_class(module, name)
 
 
 @pytest.mark.parametrize("change", [{"as_of": 600}, {"entity_id": "bob"}, {"code_version": "9"}])

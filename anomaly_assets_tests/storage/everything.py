@@ -37,6 +37,18 @@ INSERT INTO rejected_readings (entity_id, stream_id, event_time, raw, reason, de
     || '.csv', 7);
 INSERT INTO model_snapshots VALUES (%(entity)s, 'tier1_models', %(at)s, 1, 'd', 'c', '1', '2',
     '3', 'sha', 'signed', 3, 'abc', now(), 'test');
+INSERT INTO model_actions (entity_id, component, kind, as_of, who, why, outcome, details,
+    finished_at) VALUES (%(entity)s, 'tier1_models', 'pin', %(at)s, 'cyd', 'good', 'done', '{}',
+    now());
+INSERT INTO model_pins (entity_id, version, pinned_by, reason) SELECT entity_id, version, 'cyd',
+    'good' FROM model_snapshots WHERE entity_id = %(entity)s;
+INSERT INTO model_archive (entity_id, version, component, as_of, format_version, detector,
+    catalogue_digest, code_version, river_version, numpy_version, sha256, signature, size, blob,
+    created_at, created_by) SELECT entity_id, version, component, as_of, format_version, detector,
+    catalogue_digest, code_version, river_version, numpy_version, sha256, signature, size, blob,
+    created_at, created_by FROM model_snapshots WHERE entity_id = %(entity)s;
+INSERT INTO superseded_results (entity_id, action_id, timestamp, stream_id, method) VALUES
+    (%(entity)s, 1, %(at)s, '_entity', 'ensemble');
 INSERT INTO late_windows VALUES (%(entity)s, %(at)s, now(), 1);
 INSERT INTO causal_networks (entity_id, fitted_at, network, n_windows) VALUES (%(entity)s, %(at)s,
     '{}', 288);

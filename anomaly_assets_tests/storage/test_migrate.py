@@ -174,6 +174,43 @@ def test_the_live_tables_go_with_their_revision(database: Database) -> None:
     assert counts == {**dict.fromkeys(live, (0,)), **dict.fromkeys(kept, (1,))}
 
 
+def test_snapshots_get_a_number_and_keep_their_state(database: Database) -> None:
+    """Models of before become versions; one revision down their states stay, the rest goes."""
+    migrate.downgrade(database.url, "0005")
+    columns = (
+        "entity_id, component, format_version, detector, catalogue_digest, code_version, "
+        "river_version, numpy_version, sha256, signature, size, blob, created_by, as_of"
+    )
+    with database.connect() as connection:
+        for component in ("gap_patterns", "tier1_models"):
+            connection.execute(
+                f"INSERT INTO model_snapshots ({columns}) VALUES ('e', %s, 1, 'D/1', 'c', '0.1', "  # noqa: S608 - constants
+                "'0.26', '2.4', 's', 'h', 1, 'x', 'cli', %s)",
+                (component, MOMENT),
+            )
+    migrate.upgrade(database.url)
+    migrate.check(database.url)
+    with database.connect() as connection:
+        versions = connection.execute(
+            "SELECT version, learnt_windows FROM model_snapshots ORDER BY version"
+        ).fetchall()
+        assert versions == [(1, None), (2, None)]
+        connection.execute(
+            "INSERT INTO model_actions (entity_id, kind, who, why, outcome, details) "
+            "VALUES ('e', 'rollback', 'a', 'b', 'pending', '{}')"
+        )
+        connection.execute(
+            "INSERT INTO model_pins (entity_id, version, pinned_by, reason) "
+            "VALUES ('e', 1, 'a', 'b')"
+        )
+    migrate.downgrade(database.url, "0005")
+    with database.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM model_snapshots").fetchone() == (2,)
+    assert "model_actions" not in tables(database)
+    migrate.upgrade(database.url)
+    migrate.check(database.url)
+
+
 def test_labels_keep_what_was_said(database: Database) -> None:
     """Labels of before gain no cause and keep their note as the reason; down, causes alone go."""
     migrate.downgrade(database.url, "0003")

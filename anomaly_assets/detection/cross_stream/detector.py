@@ -234,6 +234,25 @@ class CrossStreamDetector:
                 self._reselect()
         return self._combine(p, gaps.score, odds, evidence)
 
+    def figures(self) -> dict[str, FloatArray]:
+        """Return what is known of each stream among the others, streams in catalogue order.
+
+        Returns
+        -------
+        dict
+            ``usual_level`` and ``usual_spread`` in the stream's unit, ``learnt`` values,
+            ``predictiveness`` of its deviations by those of others, and ``windows`` learnt
+            altogether, the same for all. NaN where nothing was learnt.
+        """
+        level, spread, learnt = self._levels.usual()
+        return {
+            "usual_level": level,
+            "usual_spread": spread,
+            "learnt": learnt,
+            "predictiveness": self._relationships.predictiveness(),
+            "windows": np.full(self._n_streams, float(self.n_windows)),
+        }
+
     def _rank(self, x: FloatArray, active: BoolArray) -> FloatArray:
         """Return the p-value of every forest, and learn the window."""
         learning = np.concatenate(([True], active))

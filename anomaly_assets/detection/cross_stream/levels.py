@@ -87,6 +87,13 @@ class LevelModel:
         #: Short-term level and long-term mean square of the distance from it, ``(2, n_streams)``.
         self._recent = np.zeros((2, n_streams))
 
+    def usual(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return mean, standard deviation and number of values of each stream, at all times."""
+        mean, variance, count = self._level[:3]
+        known = count > 0.0
+        spread = np.sqrt(np.maximum(variance, 0.0))
+        return np.where(known, mean, np.nan), np.where(known, spread, np.nan), count.copy()
+
     def process(self, block: WindowBlock, values: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Judge every window by what was learnt before it, then learn it.
 

@@ -70,6 +70,11 @@ class AvailabilityModel:
         self.prior = prior
         self._counts = np.zeros((N_CELLS, 2, n_bits))
 
+    @property
+    def counts(self) -> FloatArray:
+        """Faded counts of 0 and of 1 in each cell, shape ``(N_CELLS, 2, n_bits)``."""
+        return self._counts
+
     def p(self, cell: int) -> FloatArray:
         """Return the probability of a 1 in `cell`, shape ``(n_bits,)``."""
         counts = self._counts[cell]

@@ -164,6 +164,34 @@ class GapDetector:
             is_anomalous=flagged,
         )
 
+    def figures(self) -> dict[str, FloatArray]:
+        """Return what is known of each stream's presence, streams in catalogue order.
+
+        Returns
+        -------
+        dict
+            ``usual_availability`` over all hours, ``least_availability`` and ``most_availability``
+            of any local hour (working days and weekends apart), each in [0, 1]; ``learnt``, the
+            windows that count in them, faded. NaN where nothing was learnt.
+        """
+        n = self._layout.n_streams
+        counts = self._availability.counts[:, :, :n]
+        seen = counts.sum(axis=1)
+        hours = np.where(seen > 0.0, counts[:, 1] / np.maximum(seen, 1e-300), np.nan)
+        learnt = seen.sum(axis=0)
+        usual = counts[:, 1].sum(axis=0) / np.maximum(learnt, 1e-300)
+        figures = {
+            "usual_availability": np.where(learnt > 0.0, usual, np.nan),
+            "least_availability": np.fmin.reduce(hours, axis=0),
+            "most_availability": np.fmax.reduce(hours, axis=0),
+            "learnt": learnt,
+        }
+        streams = self._layout.stream_of_bit[:n]
+        placed = {name: np.empty(n) for name in figures}
+        for name, values in figures.items():
+            placed[name][streams] = values
+        return placed
+
     def _channel_weights(self) -> FloatArray:
         """Return each group's (last row: the whole's) weights of the channels.
 

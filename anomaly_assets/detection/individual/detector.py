@@ -153,6 +153,76 @@ class IndividualDetector:
             judgement.deviation[0, self._places],
         )
 
+    def adopt(self, other: IndividualDetector, streams: IntArray) -> None:
+        """Take over what another detector has learnt of some streams.
+
+        Presence is a fact and no lesson: how long a stream has been known, was there and was
+        missing stays as it is; how good its forecasts were is taken over.
+
+        Parameters
+        ----------
+        other
+            A detector of the same catalogue, left as it is.
+        streams
+            Catalogue positions.
+        """
+        places = self._places[streams]
+        continuous = places[places < self._n_continuous]
+        forecast = continuous[continuous < self._n_snarimax]
+        smoothed = continuous[continuous >= self._n_snarimax] - self._n_snarimax
+        counted = places[places >= self._n_continuous] - self._n_continuous
+        for mine, theirs, at in (
+            (self._last, other._last, places),
+            (self._snarimax, other._snarimax, forecast),
+            (self._holt_winters, other._holt_winters, smoothed),
+            (self._variance, other._variance, continuous),
+            (self._tails, other._tails, continuous),
+        ):
+            for name, held in vars(mine).items():
+                held[..., at] = getattr(theirs, name)[..., at]
+        for mine_by_row, theirs_by_row, at in (
+            (self._flat_lines, other._flat_lines, continuous),
+            (self._event_counts, other._event_counts, counted),
+        ):
+            for name, held in vars(mine_by_row).items():
+                held[at] = getattr(theirs_by_row, name)[at]
+        for name in ("accuracy", "forecasts"):
+            getattr(self._health, name)[streams] = getattr(other._health, name)[streams]
+
+    def figures(self) -> dict[str, FloatArray]:
+        """Return what is known of each stream in readable figures, streams in catalogue order.
+
+        Returns
+        -------
+        dict
+            ``level`` (last value) and ``scale`` (standard deviation of forecast residuals of late)
+            in the stream's unit, ``usual_scale`` (the same in the long run), ``tail_share`` of
+            residuals beyond 2.5 scales, ``tail_index`` (larger: heavier), ``readings`` learnt,
+            ``accuracy`` of forecasts of late, ``availability`` and ``missing`` windows in a row.
+            NaN where there is no such thing.
+        """
+        known = self._last.readings > 0
+        variance, sums = self._variance.variance, self._tails.sums
+        health = self._health
+        in_window = np.minimum(health.age, health.window)
+        return {
+            "level": np.where(known, self._last.value, np.nan)[self._places],
+            "scale": self._of_continuous(np.sqrt(variance[0])),
+            "usual_scale": self._of_continuous(np.sqrt(variance[1])),
+            "tail_share": self._of_continuous(sums[1] / sums[0]),
+            "tail_index": self._of_continuous(sums[2] / sums[1]),
+            "readings": self._last.readings[self._places].astype(np.float64),
+            "accuracy": np.where(health.forecasts > 0, health.accuracy, np.nan),
+            "availability": health.observed_recently / np.maximum(in_window, 1),
+            "missing": health.consecutive_missing.astype(np.float64),
+        }
+
+    def _of_continuous(self, values: FloatArray) -> FloatArray:
+        """Put values of the streams with forecasts into catalogue order, NaN for the others."""
+        every = np.full(len(self._order), np.nan)
+        every[: self._n_continuous] = values
+        return every[self._places]
+
     def _check(self, values: FloatArray) -> None:
         if values.ndim != 2 or values.shape[1] != len(self._order):
             msg = (
