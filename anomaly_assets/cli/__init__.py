@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from anomaly_assets.cli import (
     alerts,
+    dashboard,
     data,
     demo,
     evaluate,
@@ -44,6 +45,7 @@ for module in (
     tokens,
     alerts,
     webhooks,
+    dashboard,
     evaluate,
 ):
     module.register(app)
