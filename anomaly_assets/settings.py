@@ -234,6 +234,11 @@ class Settings(BaseSettings):
     webhook_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description="that webhooks may reach besides the public internet (JSON list)"
     )
+    dashboard: bool = Field(default=True, description="whether the live API serves the pages too")
+    dashboard_port: int = Field(8001, ge=1, le=65535, description="of the pages served alone")
+    dashboard_session_hours: int = Field(
+        12, ge=1, le=720, description="after which people have to log in again"
+    )
 
     @classmethod
     def settings_customise_sources(

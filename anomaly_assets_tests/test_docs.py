@@ -115,7 +115,9 @@ def shown_commands() -> list[tuple[str, str]]:
             joined = block.replace("\\\n", " ")
             found += [
                 (str(page.relative_to(ROOT)), line)
-                for line in re.findall(r"^(?:.*[$(/ ])?anomaly-assets +([a-z].*)$", joined, re.MULTILINE)
+                for line in re.findall(
+                    r"^(?:.*[$(/ ])?anomaly-assets +([a-z].*)$", joined, re.MULTILINE
+                )
             ]
     return found
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from anomaly_assets.cli import (
     alerts,
     backups,
+    dashboard,
     data,
     demo,
     evaluate,
@@ -53,6 +54,7 @@ for module in (
     alerts,
     webhooks,
     models,
+    dashboard,
     evaluate,
     privacy,
     retention,

@@ -53,11 +53,17 @@ def add(  # noqa: PLR0913 - what is said, of whom, when
     title: Annotated[str | None, typer.Option(help="Title of a cause of your own.")] = None,
     action: Annotated[str | None, typer.Option(help="What to do about it.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why you think so.")] = None,
+    stream: Annotated[
+        list[str] | None,
+        typer.Option(help="A stream it is about; may be given again. Default: all of them."),
+    ] = None,
     by: ByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Judge windows; a confirmed anomaly with a cause is recognised when it comes again."""
-    opinion = Opinion(verdict, who(by), cause, title, action, reason)
+    opinion = Opinion(
+        verdict, who(by), cause, title, action, reason, tuple(stream) if stream else None
+    )
     deployment = open_deployment()
     first = moment(start)
     if first is None:

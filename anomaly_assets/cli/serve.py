@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,13 +56,16 @@ def serve(
         changed = {"live_shards": shards, "live_shard": numbers}
         deployment.settings = deployment.settings.model_copy(update=changed)
     options = deployment.settings
-    listening = _listen(host or options.live_host, port or options.live_port)
+    listening = listen(host or options.live_host, port or options.live_port)
     address = "http://{}:{}".format(*listening.getsockname()[:2])
     console.print(f"live API: [bold]{address}[/]  (documentation: {address}/docs; Ctrl-C stops it)")
+    with_pages = options.dashboard and pages_installed()
+    if with_pages:
+        console.print(f"pages: [bold]{address}/ui/[/]")
     # The thread that stores readings must get its turn at once, or senders wait for its waits.
     sys.setswitchinterval(_SWITCH_SECONDS)
     with listening, asyncio.Runner(loop_factory=_event_loop()) as runner:
-        runner.run(_serve(deployment, listening, scoring=scoring))
+        runner.run(_serve(deployment, listening, scoring=scoring, pages=with_pages))
     console.print("stopped")
 
 
@@ -76,12 +80,18 @@ def _shards(text: str) -> tuple[tuple[int, ...], int]:
     return numbers, shards
 
 
-async def _serve(deployment: Deployment, listening: socket.socket, *, scoring: bool) -> None:
+async def _serve(
+    deployment: Deployment, listening: socket.socket, *, scoring: bool, pages: bool
+) -> None:
     # Heavy, and needed by no other command.
     from anomaly_assets.live.api.server import LiveServer  # noqa: PLC0415
     from anomaly_assets.live.service import LiveService  # noqa: PLC0415
 
     async with LiveService(deployment, scoring=scoring) as service:
+        if pages:
+            from anomaly_assets.dashboard import mount  # noqa: PLC0415
+
+            mount(service.app, deployment, service.context.tokens)
         await LiveServer(service.app, grace_seconds=_GRACE_SECONDS).serve(sockets=[listening])
 
 
@@ -94,7 +104,26 @@ def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def pages_installed() -> bool:
+    """Whether the extra ``dashboard`` is there."""
+    return find_spec("jinja2") is not None
+
+
+def listen(host: str, port: int, how: str = "ANOMALY_ASSETS_LIVE_PORT") -> socket.socket:
+    """Return a listening socket.
+
+    Parameters
+    ----------
+    host, port
+        Where.
+    how
+        Setting that chooses another port, for the message.
+
+    Raises
+    ------
+    SettingsError
+        If the port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -105,7 +134,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         msg = (
             f"cannot listen on {host} port {port} ({error.strerror or error}); stop what uses it, "
-            "or choose another with --port or ANOMALY_ASSETS_LIVE_PORT"
+            f"or choose another with --port or {how}"
         )
         raise SettingsError(msg) from error
     return listening

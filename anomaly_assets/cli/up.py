@@ -16,6 +16,7 @@ import typer
 
 from anomaly_assets.automation.instance import prepare
 from anomaly_assets.cli.common import console
+from anomaly_assets.cli.serve import pages_installed
 from anomaly_assets.errors import SettingsError
 from anomaly_assets.settings import settings
 from anomaly_assets.storage.connect import connect_database, embedded_server
@@ -77,6 +78,8 @@ def up(
         for name, command in commands.items()
     }
     console.print(f"Dagster UI: [bold]http://{options.host}:{chosen}[/]  (Ctrl-C stops everything)")
+    if live and options.dashboard and pages_installed():
+        console.print(f"pages: [bold]http://{options.live_host}:{options.live_port}/ui/[/]")
     died = _wait(processes, stop)
     _terminate(list(processes.values()))
     if embedded:

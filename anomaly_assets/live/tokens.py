@@ -24,10 +24,11 @@ from anomaly_assets.storage.tokens import (
     list_tokens,
     note_use,
     revoke_token,
+    token_of_number,
 )
 
 if TYPE_CHECKING:
-    from anomaly_assets.storage.database import Database
+    from anomaly_assets.storage.database import Connection, Database
     from anomaly_assets.storage.tokens import Token
 
 #: How long a check may rest on what the database said: a revoked token lives on for so long.
@@ -39,6 +40,7 @@ _PREFIX: Final = "aa_"
 _BYTES: Final = 32
 _FORM: Final = re.compile(r"aa_[A-Za-z0-9_-]{43}", re.ASCII)
 _MOST_REMEMBERED: Final = 10_000
+_LONGEST_AUTHOR: Final = 170
 
 Reason = Literal["unknown", "expired", "revoked"]
 _SENTENCES: Final[dict[Reason, str]] = {
@@ -93,6 +95,22 @@ class Principal:
     entity_id: str | None
     may_write: bool
     may_read: bool
+
+    @property
+    def author(self) -> str:
+        """Who is recorded to have judged or decided: names repeat, numbers do not.
+
+        Examples
+        --------
+        >>> Principal(3, "Ann", None, may_write=True, may_read=True).author
+        'Ann (token 3)'
+        """
+        return f"{self.name[:_LONGEST_AUTHOR]} (token {self.token_id})"
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether anomalies may be judged with it: what only sends readings judges none."""
+        return self.may_read and self.may_write
 
     def allows(self, entity_id: str | None, *, write: bool) -> bool:
         """Say whether readings of an entity may be sent, or its results be read.
@@ -246,6 +264,17 @@ class TokenBook:
         """
         with self._lock:
             return _digest(secret) in self._proven
+
+    @staticmethod
+    def standing(connection: Connection, token_id: int) -> Principal:
+        """Return whom the token of a number stands for as of now; nothing is remembered.
+
+        Raises
+        ------
+        TokenError
+            If there is none, it has expired or was revoked.
+        """
+        return _principal(token_of_number(connection, token_id))
 
     def revoke(self, token_id: int) -> Token:
         """Make a token worthless: here at once, in other processes within seconds.

@@ -65,9 +65,17 @@ def judge(
     ------
     InputError
         If the range ends before it begins, has not been processed or is labelled already; if
-        nothing happened in it, so that its cause could never be recognised again; or if the cause
-        lacks a title or an action, or has those of a template already.
+        nothing happened in it, so that its cause could never be recognised again; if the cause
+        lacks a title or an action, or has those of a template already; or if a stream is none of
+        the entity's.
     """
+    unknown = sorted(set(opinion.stream_ids or ()).difference(entity.catalogue.stream_ids))
+    if unknown:
+        msg = (
+            f"entity {entity.entity_id!r} has no stream {unknown[0]!r}; its catalogue "
+            f"{entity.catalogue.name!r} lists those it has"
+        )
+        raise InputError(msg)
     with deployment.database.connect() as connection, connection.transaction():
         windows, anomaly_id = _range(connection, entity, start, end)
         require_processed(connection, entity.entity_id, windows)

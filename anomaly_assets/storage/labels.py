@@ -31,6 +31,10 @@ _COLUMNS: Final = (
 )
 
 
+class JudgedAlreadyError(InputError):
+    """The very same windows carry a standing label; it has to be taken back first."""
+
+
 @dataclass(frozen=True)
 class Opinion:
     """What somebody says of a stretch of time.
@@ -48,12 +52,14 @@ class Opinion:
         The cause for people, and what to do about it; only with a cause.
     reason
         Why the author thinks so.
+    stream_ids
+        Which streams it is about; None: the entity as a whole.
 
     Raises
     ------
     InputError
-        If the author is missing, the name is unusable, or a text is empty, too long, or holds
-        control characters.
+        If the author is missing, the name is unusable, a text is empty, too long, or holds
+        control characters, or the list of streams is empty or names one twice.
     """
 
     verdict: Verdict
@@ -62,9 +68,14 @@ class Opinion:
     title: str | None = None
     recommended_action: str | None = None
     reason: str | None = None
+    stream_ids: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not be stored or shown."""
+        named = self.stream_ids
+        if named is not None and not 0 < len(named) == len(set(named)):
+            msg = f"streams {list(named)}: name each once, or none for the entity as a whole"
+            raise InputError(msg)
         for what, longest in _LONGEST.items():
             text = getattr(self, what)
             if text is not None and not _readable(text, longest):
@@ -185,8 +196,10 @@ def add_label(  # noqa: PLR0913 - what, of whom, when
     Raises
     ------
     InputError
-        If the windows cannot be judged (see :func:`require_processed`), they have been already and
-        the label stands, or a confirmed cause lacks what it is recognised and shown by.
+        If the windows cannot be judged (see :func:`require_processed`), or a confirmed cause lacks
+        what it is recognised and shown by.
+    JudgedAlreadyError
+        If they have been judged already, and that label stands.
     """
     named = opinion.verdict is Verdict.CONFIRMED and opinion.cause is not None
     if named and not (opinion.title and opinion.recommended_action and events):
@@ -203,8 +216,8 @@ def add_label(  # noqa: PLR0913 - what, of whom, when
         _require_unjudged(connection, entity_id, windows)
         row = connection.execute(
             "INSERT INTO labels (entity_id, start_time, end_time, anomaly_id, verdict, cause, "
-            "title, recommended_action, events, reason, author) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING label_id",
+            "title, recommended_action, events, reason, author, stream_ids) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING label_id",
             (
                 entity_id,
                 windows.start_time,
@@ -217,6 +230,7 @@ def add_label(  # noqa: PLR0913 - what, of whom, when
                 None if events is None else Jsonb([list(event) for event in events]),
                 opinion.reason,
                 opinion.author.strip(),
+                None if opinion.stream_ids is None else list(opinion.stream_ids),
             ),
         ).fetchone()
         return find_label(connection, row[0] if row else 0)
@@ -276,6 +290,18 @@ def list_labels(
     )
 
 
+def labels_of_time(
+    connection: Connection, entity_id: str, start: datetime, end: datetime, *, limit: int = 100
+) -> list[Label]:
+    """Return an entity's newest labels that overlap a time, those taken back too, newest first."""
+    return _select(
+        connection,
+        "entity_id = %(entity_id)s AND start_time < %(end)s AND end_time > %(start)s",
+        "label_id DESC LIMIT %(limit)s",
+        {"entity_id": entity_id, "start": start, "end": end, "limit": limit},
+    )
+
+
 def named_labels(
     connection: Connection,
     entity_id: str,
@@ -321,7 +347,7 @@ def _require_unjudged(connection: Connection, entity_id: str, windows: WindowRan
             f"entity {entity_id!r}: {_told(windows)} is labelled already ({label.verdict}, by "
             f"{label.author}); to say something else: anomaly-assets labels undo {label.label_id}"
         )
-        raise InputError(msg)
+        raise JudgedAlreadyError(msg)
 
 
 def _readable(text: str, longest: int) -> bool:

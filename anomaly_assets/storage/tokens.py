@@ -129,6 +129,15 @@ def find_token(connection: Connection, digest: bytes) -> Token | None:
         ).fetchone()
 
 
+def token_of_number(connection: Connection, token_id: int) -> Token | None:
+    """Return the token of a number, in whatever standing, or None."""
+    with connection.cursor(row_factory=class_row(Token)) as cursor:
+        return cursor.execute(
+            f"SELECT {_COLUMNS} FROM api_tokens WHERE token_id = %s",  # noqa: S608 - our own constant
+            (token_id,),
+        ).fetchone()
+
+
 def note_use(connection: Connection, token_id: int) -> None:
     """Record that a token is in use, at most once an hour."""
     connection.execute(

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -107,7 +108,10 @@ class AlertService:
         self._deployment = deployment
         self._policy = policy or Policy.of(settings)
         self._thresholds = thresholds or Thresholds.of(settings)
-        self._links = Links(settings.live_public_url and settings.live_public_url.rstrip("/"))
+        self._links = Links(
+            settings.live_public_url and settings.live_public_url.rstrip("/"),
+            pages=settings.dashboard and find_spec("jinja2") is not None,
+        )
         self._deliverer = deliverer or Deliverer(
             url.get_secret_value() for url in settings.alert_targets()
         )

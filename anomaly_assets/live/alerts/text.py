@@ -50,19 +50,28 @@ class Links:
     base
         Address under which people reach the API, without a slash at the end; None where there is
         none, and a message then names the command that tells more.
+    pages
+        Whether pages for people are served there, below ``/ui``.
 
     Examples
     --------
     >>> Links("https://watch.example").explanation("5f2c")
     'https://watch.example/v1/explanations/5f2c'
+    >>> Links("https://watch.example", pages=True).explanation("5f2c")
+    'https://watch.example/ui/episode?anomaly=5f2c'
     """
 
     base: str | None = None
+    pages: bool = False
 
     def of(self, alert: Alert) -> str:
         """Return what leads from an alert to everything that is known of it."""
         if alert.account.anomaly_id is not None:
             return self.explanation(alert.account.anomaly_id)
+        if self.base is not None and self.pages:
+            whose = quote(alert.entity_id, safe="")
+            page = "" if alert.entity_id == DEPLOYMENT else f"entity?id={whose}"
+            return f"{self.base}/ui/{page}"
         if alert.entity_id == DEPLOYMENT:
             return "anomaly-assets status" if self.base is None else f"{self.base}/v1/health"
         if self.base is None:
@@ -73,6 +82,8 @@ class Links:
         """Return what leads to an explanation."""
         if self.base is None:
             return f"anomaly-assets explain {anomaly_id}"
+        if self.pages:
+            return f"{self.base}/ui/episode?anomaly={anomaly_id}"
         return f"{self.base}/v1/explanations/{anomaly_id}"
 
 

@@ -13,8 +13,9 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from anomaly_assets.errors import StorageError
-from anomaly_assets.live.api import events, health, latest, readings, results, webhooks
+from anomaly_assets.live.api import events, health, labels, latest, readings, results, webhooks
 from anomaly_assets.live.api.context import Context
+from anomaly_assets.live.api.documentation import add_documentation
 from anomaly_assets.live.api.metrics import CountRequests
 from anomaly_assets.live.bodies import BodyError
 from anomaly_assets.live.cache import ScoreCache
@@ -87,11 +88,15 @@ def create_app(  # noqa: PLR0913 - what it works with, each with a default
         version=version("anomaly-assets"),
         description=_DESCRIPTION,
         lifespan=_lifespan,
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.context = context
     app.router.routes.append(readings.DirectRoute())
-    for module in (readings, results, latest, events, webhooks, health):
+    for module in (readings, results, latest, labels, events, webhooks, health):
         app.include_router(module.router)
+    add_documentation(app)
     _handle_errors(app)
     app.add_middleware(CountRequests, metrics=context.metrics)
     return app

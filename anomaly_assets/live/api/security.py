@@ -68,8 +68,16 @@ async def _reader(request: Request, context: ContextOf, given: Given) -> Princip
     return principal
 
 
+async def _judge(request: Request, context: ContextOf, given: Given) -> Principal:
+    principal = await _principal(request, context, given)
+    if not principal.may_judge:
+        raise HTTPException(403, "this token may not judge; that takes one that reads and writes")
+    return principal
+
+
 WriterOf = Annotated[Principal, Depends(_writer)]
 ReaderOf = Annotated[Principal, Depends(_reader)]
+JudgeOf = Annotated[Principal, Depends(_judge)]
 
 
 def sender_address(request: Request, proxies: Sequence[Network]) -> str:
@@ -93,6 +101,12 @@ def sender_address(request: Request, proxies: Sequence[Network]) -> str:
     if address is None:
         return ""
     return str(IPv6Network((address, 64), strict=False)) if address.version == 6 else str(address)
+
+
+def address_within(text: str, networks: Sequence[Network]) -> bool:
+    """Whether an address is one of some networks."""
+    address = _address(text)
+    return address is not None and any(address in network for network in networks)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

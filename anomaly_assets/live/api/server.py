@@ -22,7 +22,28 @@ _MOST_REQUESTS: Final = 2000
 _KEEP_ALIVE_SECONDS: Final = 30
 
 
-class LiveServer(uvicorn.Server):
+class OrderlyServer(uvicorn.Server):
+    """A server that ends on SIGINT and SIGTERM and then returns to whoever started it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End on SIGINT and SIGTERM; unlike uvicorn's own, without raising them again afterwards.
+
+        Whoever serves has things to bring to an end too, such as the streaming pipeline.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        wanted = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in wanted}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class LiveServer(OrderlyServer):
     """Serves the live API; on shutdown listeners are let go before requests are waited for.
 
     Parameters
@@ -49,23 +70,6 @@ class LiveServer(uvicorn.Server):
             )
         )
         self._context: Context = app.state.context
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """End on SIGINT and SIGTERM; unlike uvicorn's own, without raising them again afterwards.
-
-        Whoever serves has things to bring to an end too, such as the streaming pipeline.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        wanted = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.handle_exit) for number in wanted}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End in order."""

@@ -104,7 +104,7 @@ def test_an_explained_anomaly_is_told_and_recorded(home: Home) -> None:
         "Heart rate: 141 bpm, expected 72 bpm",
         "Steps: missing, expected 30",
         "Ask how Ann is.",
-        "https://watch.example/v1/explanations/",
+        "https://watch.example/ui/episode?anomaly=",
     ):
         assert part in told["message"]
     assert home.stored() == [("episode", AlertStatus.SENT)]
@@ -262,7 +262,7 @@ def test_batches_that_take_too_long(home: Home) -> None:
     asyncio.run(play())
     (told,) = home.told
     assert "A batch took 12.3 s" in told["message"]
-    assert "https://watch.example/v1/health" in told["message"]
+    assert "https://watch.example/ui/" in told["message"]
 
 
 def test_a_flood_over_a_real_restart(home: Home) -> None:
@@ -302,7 +302,7 @@ def test_too_few_streams_are_named(home: Home) -> None:
     (told,) = home.told
     assert "Only 50% of the streams are available" in told["message"]
     assert "- steps: missing, expected 30" in told["message"]
-    assert "https://watch.example/v1/anomalies?entity_id=ann" in told["message"]
+    assert "https://watch.example/ui/entity?id=ann" in told["message"]
 
 
 def test_a_night_over_a_restart_is_told_in_the_morning_once(home: Home) -> None:
