@@ -14,6 +14,7 @@ from anomaly_assets.assets.readings import raw_readings
 from anomaly_assets.assets.reports import daily_report
 from anomaly_assets.assets.resources import DeploymentResource, model_state
 from anomaly_assets.assets.structure_suggestions import structure_suggestions
+from anomaly_assets.automation.freshness import with_freshness
 from anomaly_assets.automation.jobs import process_windows, upkeep
 from anomaly_assets.automation.networks import (
     networks_due,
@@ -22,19 +23,28 @@ from anomaly_assets.automation.networks import (
 )
 from anomaly_assets.automation.schedules import daily_report_schedule, hourly_upkeep
 from anomaly_assets.automation.sensors import complete_windows, late_readings
+from anomaly_assets.logs import configure
+from anomaly_assets.settings import settings
+
+if settings().log_format == "json":
+    # As text Dagster's own console writes our lines.
+    configure("json", settings().log_level)
 
 defs = dg.Definitions(
-    assets=[
-        raw_readings,
-        individual_detection,
-        gap_detection,
-        cross_stream_detection,
-        ensemble_results,
-        explanations,
-        daily_report,
-        causal_network,
-        structure_suggestions,
-    ],
+    assets=with_freshness(
+        [
+            raw_readings,
+            individual_detection,
+            gap_detection,
+            cross_stream_detection,
+            ensemble_results,
+            explanations,
+            daily_report,
+            causal_network,
+            structure_suggestions,
+        ],
+        settings(),
+    ),
     jobs=[process_windows, refit_networks, upkeep],
     schedules=[hourly_upkeep, daily_report_schedule, suggestions_schedule],
     sensors=[complete_windows, late_readings, networks_due],

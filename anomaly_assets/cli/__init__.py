@@ -15,6 +15,7 @@ from anomaly_assets.cli import (
     evaluate,
     importing,
     labels,
+    monitoring,
     runs,
     serve,
     suggestions,
@@ -23,7 +24,9 @@ from anomaly_assets.cli import (
     views,
     webhooks,
 )
-from anomaly_assets.errors import AnomalyAssetsError
+from anomaly_assets.errors import AnomalyAssetsError, SettingsError
+from anomaly_assets.logs import configure
+from anomaly_assets.settings import settings
 
 app = typer.Typer(
     name="anomaly-assets",
@@ -44,6 +47,7 @@ for module in (
     tokens,
     alerts,
     webhooks,
+    monitoring,
     evaluate,
 ):
     module.register(app)
@@ -51,6 +55,11 @@ for module in (
 
 def main() -> None:
     """Run the command line; a known error is one clear line and exit code 1."""
+    try:
+        configure(settings().log_format, settings().log_level)
+    except SettingsError:
+        # The command says so itself, if it needs them.
+        configure()
     try:
         app()
     except AnomalyAssetsError as error:

@@ -34,6 +34,7 @@ from anomaly_assets.live.rounds import (
     prepared_first,
 )
 from anomaly_assets.live.slots import Slot, Slots, record_quarantine, reporting_entities
+from anomaly_assets.logs import bind
 from anomaly_assets.streams.windows import window_of
 
 if TYPE_CHECKING:
@@ -412,6 +413,7 @@ class StreamingPipeline:
             slot.restoring = asyncio.create_task(self._restore_now(slot))
 
     async def _restore_now(self, slot: Slot) -> None:
+        bind(entity=slot.entity_id)
         try:
             async with self._restores:
                 if slot.live is not None:
@@ -454,7 +456,10 @@ class StreamingPipeline:
         slot.pending.clear()
         slot.retry_at = self._clock() + self.options.retry_every
         if self.quarantined.get(slot.entity_id) != reason:
-            logger.error("entity %r is quarantined: %s", slot.entity_id, reason, exc_info=error)
+            who = slot.entity_id
+            logger.error(
+                "entity %r is quarantined: %s", who, reason, exc_info=error, extra={"entity": who}
+            )
         self.quarantined[slot.entity_id] = reason
         try:
             await asyncio.to_thread(
@@ -468,7 +473,8 @@ class StreamingPipeline:
             explanation = await asyncio.to_thread(explain, self._deployment, what)
         except Exception:
             self.counts.explanations_failed += 1
-            logger.exception("entity %r: no explanation", what.entity.entity_id)
+            who = what.entity.entity_id
+            logger.exception("entity %r: no explanation", who, extra={"entity": who})
             return False
         self.counts.explained += 1
         slot = self._slots.get(what.entity.entity_id)

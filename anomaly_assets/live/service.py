@@ -71,6 +71,7 @@ class LiveService:
         self.context.intake.scoring = False
         self.alerts = AlertService(deployment) if scoring else None
         self.webhooks = WebhookSender(deployment) if scoring else None
+        self.context.alerts, self.context.webhooks = self.alerts, self.webhooks
         mqtt = MqttOptions.of(settings)
         sources: list[Source] = []
         if mqtt is not None:

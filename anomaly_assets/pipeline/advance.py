@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import psycopg
 
 from anomaly_assets.errors import StateError
+from anomaly_assets.logs import about
 from anomaly_assets.state.store import SnapshotStore
 from anomaly_assets.storage.windows import entity_lock, stored_ranges
 from anomaly_assets.streams.windows import WindowRange, day_blocks
@@ -98,7 +99,8 @@ def advance(
         if entity.entity_id in deployment.failures or first is None:
             continue
         try:
-            yield from _advance_entity(tier, deployment, entity, first, windows)
+            with about(entity=entity.entity_id, window=windows.start_time):
+                yield from _advance_entity(tier, deployment, entity, first, windows)
         except psycopg.OperationalError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop other entities

@@ -10,6 +10,7 @@ import numpy as np
 import psycopg
 
 from anomaly_assets.detection.ensemble.health_aware import HealthAwareEnsemble
+from anomaly_assets.logs import about
 from anomaly_assets.pipeline.advance import Commit, active_blocks
 from anomaly_assets.pipeline.tiers import hand_over, read_cross_stream, read_individual
 from anomaly_assets.storage import journal, results
@@ -97,7 +98,7 @@ def each_entity(
         if entity.entity_id in deployment.failures:
             continue
         try:
-            with deployment.database.connect() as connection:
+            with deployment.database.connect() as connection, about(entity=entity.entity_id):
                 yield from run(connection, entity)
         except psycopg.OperationalError:
             raise

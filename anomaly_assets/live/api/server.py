@@ -34,10 +34,11 @@ class LiveServer(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, *, grace_seconds: int = 20) -> None:
+        self._context: Context = app.state.context
         super().__init__(
             uvicorn.Config(
                 app,
-                access_log=False,
+                access_log=self._context.deployment.settings.log_access,
                 log_config=None,
                 server_header=False,
                 # Whose word about a sender's address is good is for the limit on tokens to say.
@@ -48,7 +49,6 @@ class LiveServer(uvicorn.Server):
                 ws="none",
             )
         )
-        self._context: Context = app.state.context
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
