@@ -12,6 +12,7 @@ from anomaly_assets.assets.resources import DeploymentResource, model_state
 from anomaly_assets.assets.structure_suggestions import structure_suggestions
 from anomaly_assets.assets.windows import window_assets
 from anomaly_assets.automation.executors import executor_of
+from anomaly_assets.automation.freshness import with_freshness
 from anomaly_assets.automation.jobs import process_windows, upkeep
 from anomaly_assets.automation.models import (
     backups_schedule,
@@ -25,16 +26,24 @@ from anomaly_assets.automation.networks import (
 )
 from anomaly_assets.automation.schedules import daily_report_schedule, hourly_upkeep
 from anomaly_assets.automation.sensors import complete_windows, late_readings
+from anomaly_assets.logs import configure
 from anomaly_assets.settings import settings
 
+if settings().log_format == "json":
+    # As text Dagster's own console writes our lines.
+    configure("json", settings().log_level)
+
 defs = dg.Definitions(
-    assets=[
-        *window_assets(settings()),
-        daily_report,
-        causal_network,
-        structure_suggestions,
-        model_backups,
-    ],
+    assets=with_freshness(
+        [
+            *window_assets(settings()),
+            daily_report,
+            causal_network,
+            structure_suggestions,
+            model_backups,
+        ],
+        settings(),
+    ),
     jobs=[process_windows, refit_networks, upkeep, look_after_models],
     schedules=[
         hourly_upkeep,

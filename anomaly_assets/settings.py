@@ -253,6 +253,16 @@ class Settings(BaseSettings):
         files = _SecretFiles(settings_cls, dotenv_settings, env_settings)
         return init_settings, files, env_settings, dotenv_settings, file_secret_settings
 
+    log_format: Literal["text", "json"] = Field("text", description="of log lines")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_access: bool = Field(default=False, description="a line for each request of the live API")
+    metrics_entities: int = Field(
+        50, ge=0, le=10_000, description="entities that metrics name at most; none beyond"
+    )
+    metrics_seconds: float = Field(
+        15.0, ge=1.0, allow_inf_nan=False, description="between two looks into the database"
+    )
+
     @field_validator("window_start", "window_end")
     @classmethod
     def _aware(cls, value: datetime | None) -> datetime | None:

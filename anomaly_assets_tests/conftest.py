@@ -20,6 +20,8 @@ from anomaly_assets.storage.embedded import EmbeddedServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from anomaly_assets_tests.monitoring.seeded import Seeded
+
 os.environ["DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"] = "1"
 os.environ["DAGSTER_EVENT_BATCH_SIZE"] = "1000"
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
@@ -90,3 +92,15 @@ def _fresh(server_url: str, template: str) -> Iterator[str]:
             connection.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(doomed))
             )
+
+
+@pytest.fixture(scope="session")
+def seeded(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Seeded:
+    """Return a deployment with data and runs up to now, which no test changes."""
+    # Imports Dagster, which most tests do without.
+    from anomaly_assets_tests.monitoring.seeded import seed  # noqa: PLC0415
+
+    database = Database(ensure_database(server_url, "seeded"))
+    migrate.upgrade(database)
+    with pytest.MonkeyPatch.context() as patch:
+        return seed(database, tmp_path_factory.mktemp("seeded"), patch)

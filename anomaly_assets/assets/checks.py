@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from anomaly_assets.monitoring.ranges import anomaly_rates, available_at_the_end
 from anomaly_assets.pipeline.network import STALE_AFTER, stale_networks
 from anomaly_assets.storage import checks
+from anomaly_assets.streams.windows import WINDOWS_PER_HOUR
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
     from anomaly_assets.pipeline.deployment import Deployment
     from anomaly_assets.streams.windows import WindowRange
 
-#: Share of anomalous windows above which something is wrong with the person, the device or us.
-ALERT_ANOMALY_RATE = 0.10
+#: Entities named in the metadata of a check; more would swell Dagster's event log.
+MOST_NAMED = 20
 
 
 def windows_complete(deployment: Deployment, windows: WindowRange) -> dg.AssetCheckResult:
@@ -58,17 +60,91 @@ def scores_valid(
 
 
 def anomaly_rate(deployment: Deployment, windows: WindowRange) -> dg.AssetCheckResult:
-    """Check that no more windows are anomalous than `ALERT_ANOMALY_RATE`."""
+    """Check that nobody has an hour with more anomalous windows than the setting allows.
+
+    The limit is `ANOMALY_ASSETS_ALERT_ANOMALY_RATE`; above it something is wrong with the person,
+    the device or us.
+    """
+    limit = deployment.settings.alert_anomaly_rate
     threshold = deployment.settings.explanation_threshold
     with deployment.database.connect() as connection:
-        rate = checks.anomaly_rate(connection, windows, threshold)
+        rates = anomaly_rates(connection, windows, threshold)
+    shares = {entity: count / WINDOWS_PER_HOUR for entity, count in rates.worst.items()}
+    above = {entity: share for entity, share in shares.items() if share > limit}
+    metadata: dict[str, dg.MetadataValue] = {
+        "highest_hourly_rate": dg.MetadataValue.float(max(shares.values(), default=0.0)),
+        "limit": dg.MetadataValue.float(limit),
+        "entities_above": dg.MetadataValue.int(len(above)),
+        "above": dg.MetadataValue.json(_highest(above)),
+    }
+    if rates.share is not None:
+        metadata["anomaly_rate"] = dg.MetadataValue.float(rates.share)
+    return _alert("ensemble_results", "anomaly_rate", metadata, passed=not above)
+
+
+def streams_available(deployment: Deployment, windows: WindowRange) -> dg.AssetCheckResult:
+    """Check that in the last window nobody has fewer streams than the setting asks for.
+
+    The limit is the share `ANOMALY_ASSETS_ALERT_STREAMS_AVAILABLE`.
+    """
+    limit = deployment.settings.alert_streams_available
+    with deployment.database.connect() as connection:
+        shares = available_at_the_end(connection, windows)
+    below = {entity: share for entity, share in shares.items() if share < limit}
+    metadata: dict[str, dg.MetadataValue] = {
+        "limit": dg.MetadataValue.float(limit),
+        "entities_below": dg.MetadataValue.int(len(below)),
+        "below": dg.MetadataValue.json(_highest(below, lowest=True)),
+    }
+    if shares:
+        metadata["lowest_share"] = dg.MetadataValue.float(min(shares.values()))
+    return _alert("raw_readings", "streams_available", metadata, passed=not below)
+
+
+def batch_time(
+    deployment: Deployment, windows: WindowRange, started: float | None, now: float
+) -> dg.AssetCheckResult:
+    """Check that the run has taken no longer than the setting allows.
+
+    Parameters
+    ----------
+    deployment
+        Whose setting `ANOMALY_ASSETS_ALERT_BATCH_SECONDS` counts.
+    windows
+        What was processed; of several, each may take as long.
+    started, now
+        Begin of the run, None where unknown, and now; seconds since the epoch.
+    """
+    limit = deployment.settings.alert_batch_seconds
+    metadata: dict[str, dg.MetadataValue] = {
+        "limit": dg.MetadataValue.float(limit),
+        "windows": dg.MetadataValue.int(len(windows)),
+    }
+    if started is None:
+        return _alert("explanations", "batch_time", metadata, passed=True)
+    seconds = max(now - started, 0.0)
+    each = seconds / max(len(windows), 1)
+    metadata["seconds"] = dg.MetadataValue.float(round(seconds, 3))
+    metadata["seconds_per_window"] = dg.MetadataValue.float(round(each, 6))
+    return _alert("explanations", "batch_time", metadata, passed=each <= limit)
+
+
+def _alert(
+    asset: str, name: str, metadata: dict[str, dg.MetadataValue], *, passed: bool
+) -> dg.AssetCheckResult:
+    """Return a check that warns and holds nothing up."""
     return dg.AssetCheckResult(
-        passed=rate is None or rate <= ALERT_ANOMALY_RATE,
+        passed=passed,
         severity=dg.AssetCheckSeverity.WARN,
-        asset_key="ensemble_results",
-        check_name="anomaly_rate",
-        metadata={"anomaly_rate": dg.MetadataValue.float(rate or 0.0), "limit": ALERT_ANOMALY_RATE},
+        asset_key=asset,
+        check_name=name,
+        metadata=metadata,
     )
+
+
+def _highest(shares: dict[str, float], *, lowest: bool = False) -> dict[str, float]:
+    order = sorted(shares, key=lambda entity: (shares[entity], entity), reverse=not lowest)
+    return {entity: round(shares[entity], 4) for entity in order[:MOST_NAMED]}
 
 
 def networks_fresh(deployment: Deployment, at: datetime) -> dg.AssetCheckResult:

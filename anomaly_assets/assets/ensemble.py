@@ -4,6 +4,7 @@ import dagster as dg
 
 from anomaly_assets.assets.checks import anomaly_rate, scores_valid
 from anomaly_assets.assets.common import described, over_windows
+from anomaly_assets.assets.measures import measured
 from anomaly_assets.assets.partitions import windows_of
 from anomaly_assets.assets.resources import DeploymentResource, describe
 from anomaly_assets.pipeline.stateless import combine
@@ -24,7 +25,10 @@ from anomaly_assets.storage.tables import AnomalyScore
         dg.AssetCheckSpec(
             "anomaly_rate",
             asset="ensemble_results",
-            description="No more than 10 % of the windows are anomalous; more is an alert.",
+            description=(
+                "No entity has an hour with more anomalous windows than "
+                "ANOMALY_ASSETS_ALERT_ANOMALY_RATE (10 %)."
+            ),
         ),
     ],
 )
@@ -35,7 +39,10 @@ def ensemble_results(
     current = deployment.current
     windows = windows_of(context)
     return dg.MaterializeResult(
-        metadata=describe(current, combine(current, deployment.entities(), windows)),
+        metadata={
+            **describe(current, combine(current, deployment.entities(), windows)),
+            **measured(current, "ensemble", windows),
+        },
         check_results=[
             scores_valid(current, windows, "ensemble_results", "ensemble"),
             anomaly_rate(current, windows),

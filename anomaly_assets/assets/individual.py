@@ -6,6 +6,7 @@ import dagster as dg
 
 from anomaly_assets.assets.checks import scores_valid
 from anomaly_assets.assets.common import STATE_POOL, described, over_windows
+from anomaly_assets.assets.measures import measured
 from anomaly_assets.assets.partitions import PREVIOUS_WINDOW, windows_of
 from anomaly_assets.assets.resources import DeploymentResource
 from anomaly_assets.pipeline.advance import ModelStates
@@ -66,5 +67,6 @@ def individual_detection(
     windows = windows_of(context)
     yield dg.Output(tier1_models.advance(windows), output_name="tier1_models")
     yield dg.Output(None, output_name="tier1_scores")
-    yield dg.Output(None, output_name="stream_health")
+    health = measured(deployment.current, "health", windows)
+    yield dg.Output(None, output_name="stream_health", metadata=health)
     yield scores_valid(deployment.current, windows, "tier1_scores", "river_individual")

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import PrivateAttr
 
+from anomaly_assets.logs import bind, unbind
 from anomaly_assets.pipeline.advance import Commit, ModelStates
 from anomaly_assets.pipeline.deployment import Deployment, Entity
 from anomaly_assets.pipeline.progress import Progress
@@ -22,7 +23,14 @@ class DeploymentResource(dg.ConfigurableResource[Any]):
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Connect to the database of the settings."""
         run_id = context.run.run_id if context.run else "library"
+        if context.run:
+            bind(run_id=run_id)
         self._deployment = Deployment(settings(), connect_database(settings()), run_id=run_id)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Have what this process says next be of no run."""
+        del context
+        unbind("run_id")
 
     @property
     def current(self) -> Deployment:
@@ -89,6 +97,9 @@ def figures(progress: Progress) -> dict[str, dg.MetadataValue]:
         "entities": dg.MetadataValue.int(progress.entities),
         "seconds": dg.MetadataValue.float(round(progress.seconds, 3)),
     }
+    if progress.windows:
+        each = progress.seconds / progress.windows
+        metadata["seconds_per_window"] = dg.MetadataValue.float(round(each, 6))
     if progress.snapshot_bytes:
         metadata["snapshot_bytes"] = dg.MetadataValue.int(progress.snapshot_bytes)
     if progress.refused:

@@ -9,6 +9,7 @@ Steps hand nothing over but figures, as metadata of their outputs in the run's e
 has to be shared between the machines that they run on.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, cast
@@ -16,9 +17,16 @@ from typing import Any, Self, cast
 import dagster as dg
 import psycopg
 
-from anomaly_assets.assets.checks import anomaly_rate, scores_valid, windows_complete
+from anomaly_assets.assets.checks import (
+    anomaly_rate,
+    batch_time,
+    scores_valid,
+    streams_available,
+    windows_complete,
+)
 from anomaly_assets.assets.common import STATE_POOL
-from anomaly_assets.assets.explanations import show_picture
+from anomaly_assets.assets.explanations import show_picture, start_of_run
+from anomaly_assets.assets.measures import measured, of_process
 from anomaly_assets.assets.partitions import windows_of
 from anomaly_assets.assets.resources import DeploymentResource, figures, with_reasons
 from anomaly_assets.pipeline.deployment import Deployment
@@ -141,7 +149,7 @@ def _record(outputs: Mapping[str, dg.Out]) -> dg.OpDefinition:
         runs = [context.run_id, *_parents(context)]
         told = sum(progress_of_steps(context.instance, runs).values(), start=ShardProgress())
         windows = windows_of(context)
-        yield from _recorded(deployment.current, told, windows)
+        yield from _recorded(deployment.current, told, windows, start_of_run(context))
         show_picture(context, deployment.current, windows)
 
     return record
@@ -154,7 +162,7 @@ def _processed(deployment: Deployment, shard: Shard, windows: WindowRange) -> Sh
 
 
 def _recorded(
-    deployment: Deployment, told: ShardProgress, windows: WindowRange
+    deployment: Deployment, told: ShardProgress, windows: WindowRange, started: float | None
 ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
     """Yield outputs and checks in the order of the single steps.
 
@@ -165,9 +173,16 @@ def _recorded(
         dg.Output(None, name, metadata=_metadata(told, name)) for name in STEPS
     )
     for outputs, checks in (
-        ((readings,), (windows_complete(deployment, windows),)),
         (
-            (tier_1, dg.Output(None, "tier1_scores"), dg.Output(None, "stream_health")),
+            (_with(readings, measured(deployment, "readings", windows)),),
+            (windows_complete(deployment, windows), streams_available(deployment, windows)),
+        ),
+        (
+            (
+                tier_1,
+                dg.Output(None, "tier1_scores"),
+                dg.Output(None, "stream_health", metadata=measured(deployment, "health", windows)),
+            ),
             (scores_valid(deployment, windows, "tier1_scores", "river_individual"),),
         ),
         ((gaps, dg.Output(None, "gap_features")), ()),
@@ -176,7 +191,7 @@ def _recorded(
             (scores_valid(deployment, windows, "cross_stream_scores", "river_multivariate"),),
         ),
         (
-            (final,),
+            (_with(final, measured(deployment, "ensemble", windows)),),
             (
                 scores_valid(deployment, windows, "ensemble_results", "ensemble"),
                 anomaly_rate(deployment, windows),
@@ -193,7 +208,12 @@ def _recorded(
                     "what is wrong; nothing that comes after it is recorded"
                 )
                 raise dg.Failure(msg)
-    yield explained
+    yield _with(explained, of_process())
+    yield batch_time(deployment, windows, started, time.time())
+
+
+def _with(output: dg.Output[None], metadata: Mapping[str, dg.MetadataValue]) -> dg.Output[None]:
+    return dg.Output(None, output.output_name, metadata={**output.metadata, **metadata})
 
 
 def progress_of_steps(

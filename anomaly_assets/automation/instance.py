@@ -39,7 +39,7 @@ def prepare(settings: Settings, database: Database) -> dict[str, str]:
     ensure_database(database.url, f"{database.name}_dagster")
     home = (settings.home / "dagster").resolve()
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(_dagster_yaml(), home / "dagster.yaml")
+    shutil.copyfile(dagster_yaml(), home / "dagster.yaml")
     return {
         **DAGSTER_ENVIRONMENT,
         "DAGSTER_HOME": str(home),
@@ -63,7 +63,14 @@ def upgrade_instance(environment: dict[str, str]) -> None:
         instance.upgrade()
 
 
-def _dagster_yaml() -> Path:
+def dagster_yaml() -> Path:
+    """Return the configuration of Dagster's instance that comes with this version.
+
+    Raises
+    ------
+    SettingsError
+        If the installation is incomplete.
+    """
     # Inside the package in an installed wheel, beside it in a checkout.
     package = Path(anomaly_assets.__file__).parent
     for candidate in (package / "dagster.yaml", package.parent / "dagster.yaml"):

@@ -19,6 +19,7 @@ from anomaly_assets.cli import (
     labels,
     migrations,
     models,
+    monitoring,
     privacy,
     retention,
     runs,
@@ -31,7 +32,9 @@ from anomaly_assets.cli import (
     webhooks,
     worker,
 )
-from anomaly_assets.errors import AnomalyAssetsError
+from anomaly_assets.errors import AnomalyAssetsError, SettingsError
+from anomaly_assets.logs import configure
+from anomaly_assets.settings import settings
 
 app = typer.Typer(
     name="anomaly-assets",
@@ -55,6 +58,7 @@ for module in (
     webhooks,
     models,
     dashboard,
+    monitoring,
     evaluate,
     privacy,
     retention,
@@ -67,6 +71,11 @@ for module in (
 
 def main() -> None:
     """Run the command line; a known error is one clear line and exit code 1."""
+    try:
+        configure(settings().log_format, settings().log_level)
+    except SettingsError:
+        # The command says so itself, if it needs them.
+        configure()
     try:
         app()
     except AnomalyAssetsError as error:

@@ -14,6 +14,7 @@ import psycopg
 
 from anomaly_assets.detection.explanation.evidence import HISTORY_WINDOWS
 from anomaly_assets.detection.explanation.explain import Explainer, Mode
+from anomaly_assets.logs import about
 from anomaly_assets.pipeline.exemplars import LabelledExplainers
 from anomaly_assets.pipeline.explain import with_arrivals
 from anomaly_assets.pipeline.minutes import read_minutes
@@ -106,6 +107,12 @@ def explain(deployment: Deployment, what: Unexplained) -> Explanation:
 
     Without the database it is explained from what the tiers said alone.
     """
+    start = datetime.fromtimestamp(what.window, tz=UTC)
+    with about(entity=what.entity.entity_id, window=start):
+        return _explain(deployment, what)
+
+
+def _explain(deployment: Deployment, what: Unexplained) -> Explanation:
     mode = Mode(deployment.settings.explanation_mode)
     evidence = what.evidence
     explainer = Explainer(what.entity.catalogue, mode=mode)

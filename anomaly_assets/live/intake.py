@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from anomaly_assets.live.cache import LatestScore
 from anomaly_assets.live.readings import Appended, LiveReading, Row, RowResult, raw
+from anomaly_assets.monitoring.timing import Timing
 
 if TYPE_CHECKING:
     from anomaly_assets.live.ownership import Ownership
@@ -90,6 +91,7 @@ class Intake:
         self.pipeline_failures = 0
         self.scoring = pipeline is not None
         self.on_batch: Callable[[float], None] | None = None
+        self.batches = Timing("batch_seconds")
         self._under_way: set[asyncio.Task[Taken]] = set()
 
     async def take(
@@ -143,8 +145,10 @@ class Intake:
         looks: Sequence[Any] = ()
         if self.pipeline is not None and self.scoring:
             looks = await self._tell(self.pipeline, appended, look=look)
+        seconds = time.monotonic() - started
+        self.batches.observe(seconds)
         if self.on_batch is not None:
-            self.on_batch(time.monotonic() - started)
+            self.on_batch(seconds)
         return Taken(appended.results, looks, self._elsewhere(appended.fresh))
 
     def _elsewhere(self, fresh: Sequence[LiveReading]) -> Mapping[int, int]:

@@ -480,7 +480,8 @@ class StreamingPipeline:
             explanation = await asyncio.to_thread(explain, self._deployment, what)
         except Exception:
             self.counts.explanations_failed += 1
-            logger.exception("entity %r: no explanation", what.entity.entity_id)
+            who = what.entity.entity_id
+            logger.exception("entity %r: no explanation", who, extra={"entity": who})
             return False
         self.counts.explained += 1
         slot = self._slots.get(what.entity.entity_id)

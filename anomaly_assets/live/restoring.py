@@ -10,6 +10,7 @@ import psycopg
 
 from anomaly_assets.live.restore import QUARANTINED_BY, restore_entity
 from anomaly_assets.live.slots import record_quarantine
+from anomaly_assets.logs import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +115,10 @@ class Restorer:
         slot.pending.clear()
         slot.retry_at = self._clock() + self._options.retry_every
         if self.quarantined.get(slot.entity_id) != reason:
-            logger.error("entity %r is quarantined: %s", slot.entity_id, reason, exc_info=error)
+            who = slot.entity_id
+            logger.error(
+                "entity %r is quarantined: %s", who, reason, exc_info=error, extra={"entity": who}
+            )
         self.quarantined[slot.entity_id] = reason
         await self._record(slot.entity_id, reason)
 
@@ -127,6 +131,7 @@ class Restorer:
         return [slot.restoring for slot in self._slots.all() if slot.restoring is not None]
 
     async def _restore(self, slot: Slot) -> None:
+        bind(entity=slot.entity_id)
         try:
             async with self._restores:
                 if slot.live is not None:

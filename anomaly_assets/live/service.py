@@ -92,6 +92,7 @@ class LiveService:
         self.webhooks = WebhookSender(deployment) if scoring else None
         #: Sources of which each shard has its own, read by whoever scores it.
         self._of_shard: dict[int, Pump] = {}
+        self.context.alerts, self.context.webhooks = self.alerts, self.webhooks
         mqtt = MqttOptions.of(settings)
         if mqtt is not None:
             for shard in sorted(ownership.wanted):

@@ -135,7 +135,10 @@ class Deployment:
     def fail(self, entity_id: str, error: Exception) -> None:
         """Record that an entity could not be processed; the others go on."""
         self.failures[entity_id] = f"{type(error).__name__}: {error}"
-        logger.error("entity %r is quarantined: %s", entity_id, self.failures[entity_id])
+        extra = {"entity": entity_id}
+        logger.error(
+            "entity %r is quarantined: %s", entity_id, self.failures[entity_id], extra=extra
+        )
 
 
 @lru_cache(maxsize=64)

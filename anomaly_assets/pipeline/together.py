@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import psycopg
 
+from anomaly_assets.logs import about
 from anomaly_assets.storage.pending import Pending
 from anomaly_assets.streams.windows import WINDOWS_PER_DAY, WindowRange, day_blocks
 
@@ -103,7 +104,7 @@ def each_entity(
         if entity.entity_id in deployment.failures:
             continue
         try:
-            with deployment.database.connect() as connection:
+            with deployment.database.connect() as connection, about(entity=entity.entity_id):
                 yield from run(connection, entity)
         except psycopg.OperationalError:
             raise

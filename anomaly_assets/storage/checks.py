@@ -56,13 +56,3 @@ def score_ranges(connection: Connection, windows: WindowRange, method: str) -> S
         {"start": windows.start_time, "end": windows.end_time, "method": method},
     ).fetchone()
     return ScoreRanges(*(row or (0, 0, 0, 0)))
-
-
-def anomaly_rate(connection: Connection, windows: WindowRange, threshold: float) -> float | None:
-    """Return the share of final scores above `threshold`; None without any score."""
-    row = connection.execute(
-        "SELECT avg((anomaly_score > %s)::int) FROM anomaly_scores WHERE timestamp >= %s "
-        "AND timestamp < %s AND method = 'ensemble' AND anomaly_score IS NOT NULL",
-        (threshold, windows.start_time, windows.end_time),
-    ).fetchone()
-    return None if row is None or row[0] is None else float(row[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from anomaly_assets.storage.database import Database
@@ -27,3 +28,8 @@ def connect_database(settings: Settings) -> Database:
     if settings.database_url is not None:
         return Database(settings.database_url)
     return Database(embedded_server(settings).start())
+
+
+def dagster_database(database: Database) -> Database:
+    """Return Dagster's own database: `DAGSTER_POSTGRES_URL`, or the one beside the deployment's."""
+    return Database(os.environ.get("DAGSTER_POSTGRES_URL") or database.dagster_url())

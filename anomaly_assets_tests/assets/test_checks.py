@@ -9,10 +9,11 @@ import dagster as dg
 import pytest
 
 from anomaly_assets.assets.checks import (
-    ALERT_ANOMALY_RATE,
     anomaly_rate,
+    batch_time,
     networks_fresh,
     scores_valid,
+    streams_available,
     windows_complete,
 )
 from anomaly_assets.storage.identifiers import Method
@@ -130,24 +131,75 @@ def test_a_score_beyond_its_range_is_refused(
 
 
 def test_a_high_rate_of_anomalies_is_an_alert(deployment: Deployment) -> None:
-    """Above a tenth of the windows the check warns, at a tenth it does not; it never blocks."""
+    """More than a tenth of somebody's hour warns, at whatever minute the hour begins."""
     database = deployment.database
-    execute(database, "UPDATE anomaly_scores SET anomaly_score = 0.1 WHERE method = 'ensemble'")
+    score = (
+        "UPDATE anomaly_scores SET anomaly_score = %s WHERE method = 'ensemble' "
+        "AND entity_id LIKE %s AND timestamp >= %s AND timestamp < %s"
+    )
+    start, end = WINDOWS.start_time, WINDOWS.end_time
+    execute(database, score, 0.1, "%", start, end)
     assert numbers(anomaly_rate(deployment, WINDOWS))["anomaly_rate"] == 0.0
-    # Seven of twice 36 windows are just below a tenth, eight just above.
-    for windows, passes in ((7, True), (8, False)):
-        execute(
-            database,
-            "UPDATE anomaly_scores SET anomaly_score = 0.9 WHERE method = 'ensemble' "
-            "AND entity_id = 'ann' AND timestamp < %s::timestamptz + %s * interval '5 minutes'",
-            START,
-            windows,
-        )
+    # One of twelve is below a tenth, two are above it, if no more than 55 minutes apart.
+    for minutes, worst in ((60, 1 / 12), (55, 2 / 12)):
+        execute(database, score, 0.1, "%", start, end)
+        for offset in (10, 10 + minutes):
+            at = START + timedelta(minutes=offset)
+            execute(database, score, 0.9, "ann", at, at + timedelta(minutes=5))
         result = anomaly_rate(deployment, WINDOWS)
+        found = numbers(result)
+        assert result.passed is (worst < 0.1)
+        assert result.severity is dg.AssetCheckSeverity.WARN
+        assert found["anomaly_rate"] == pytest.approx(2 / 72)
+        assert found["highest_hourly_rate"] == pytest.approx(worst)
+        assert found["limit"] == 0.1
+    above = numbers(anomaly_rate(deployment, WINDOWS))["above"]
+    assert above == {"ann": pytest.approx(2 / 12, abs=1e-4)}
+    # The first of both lies before this range; the hour that ends in it counts all the same.
+    later = WindowRange(WINDOWS.start + 3600, WINDOWS.end)
+    assert not anomaly_rate(deployment, later).passed
+    lenient = {"alert_anomaly_rate": 0.2}
+    deployment.settings = deployment.settings.model_copy(update=lenient)
+    assert anomaly_rate(deployment, WINDOWS).passed
+
+
+def test_too_few_streams_are_an_alert(deployment: Deployment) -> None:
+    """The last window of each entity counts, whatever was missing before it."""
+    database = deployment.database
+    last = WINDOWS.end_time - timedelta(minutes=5)
+    missing = (
+        "UPDATE time_series_data SET value = NULL, is_missing = true, missing_reason = 'absent' "
+        "WHERE entity_id = 'bob' AND timestamp = %s AND stream_id IN (SELECT stream_id FROM "
+        "time_series_data WHERE entity_id = 'bob' AND timestamp = %s ORDER BY 1 LIMIT %s)"
+    )
+    present = "UPDATE time_series_data SET value = 1, is_missing = false, missing_reason = NULL"
+    execute(database, present)
+    execute(database, missing, START, START, 30)
+    assert streams_available(deployment, WINDOWS).passed
+    for count, passes in ((10, True), (11, False)):
+        execute(database, present)
+        execute(database, missing, last, last, count)
+        result = streams_available(deployment, WINDOWS)
         assert result.passed is passes
         assert result.severity is dg.AssetCheckSeverity.WARN
-        assert numbers(result)["anomaly_rate"] == pytest.approx(windows / 72)
-        assert numbers(result)["limit"] == ALERT_ANOMALY_RATE
+        assert numbers(result)["lowest_share"] == pytest.approx(1 - count / 36)
+    below = numbers(streams_available(deployment, WINDOWS))["below"]
+    assert below == {"bob": pytest.approx(25 / 36, abs=1e-4)}
+
+
+def test_a_slow_run_is_an_alert(deployment: Deployment) -> None:
+    """More than ten seconds warn; a range may take as long for each of its windows."""
+    one = WindowRange(WINDOWS.start, WINDOWS.start + 300)
+    for windows, seconds, passes in ((one, 10.0, True), (one, 10.5, False), (WINDOWS, 99.0, True)):
+        result = batch_time(deployment, windows, 1000.0, 1000.0 + seconds)
+        assert result.passed is passes
+        assert result.severity is dg.AssetCheckSeverity.WARN
+        found = numbers(result)
+        assert found["seconds"] == seconds
+        assert found["seconds_per_window"] == pytest.approx(seconds / len(windows))
+    unknown = batch_time(deployment, one, None, 1000.0)
+    assert unknown.passed
+    assert "seconds" not in numbers(unknown)
 
 
 def test_an_old_network_is_an_alert(deployment: Deployment) -> None:
@@ -170,3 +222,5 @@ def test_checks_pass_where_nothing_was_processed(deployment: Deployment) -> None
     assert windows_complete(deployment, empty).passed
     assert scores_valid(deployment, empty, "tier1_scores", Method.INDIVIDUAL).passed
     assert anomaly_rate(deployment, empty).passed
+    assert "anomaly_rate" not in numbers(anomaly_rate(deployment, empty))
+    assert streams_available(deployment, empty).passed

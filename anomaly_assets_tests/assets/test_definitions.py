@@ -51,6 +51,8 @@ BLOCKING = {
     ("ensemble_results", "scores_valid"): True,
     # A person may have a bad day: an alert, and the explanations are wanted all the more.
     ("ensemble_results", "anomaly_rate"): False,
+    ("raw_readings", "streams_available"): False,
+    ("explanations", "batch_time"): False,
     # Explanations do with an old network, or without, and say so.
     ("causal_network", "network_fresh"): False,
     # A refused model is rebuilt by replay; the backup holds the others.

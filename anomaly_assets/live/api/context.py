@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
+from anomaly_assets.live.alerts.service import AlertService
 from anomaly_assets.live.api.figures import Figures
 from anomaly_assets.live.api.metrics import Metrics
 from anomaly_assets.live.api.probe import DatabaseProbe
@@ -20,6 +21,7 @@ from anomaly_assets.live.sources.pump import Pump
 from anomaly_assets.live.subscriptions import EventLog
 from anomaly_assets.live.telling import Telling
 from anomaly_assets.live.tokens import TokenBook
+from anomaly_assets.live.webhooks import WebhookSender
 from anomaly_assets.pipeline.deployment import Deployment
 
 #: Bodies of JSON documents that are held at once, in the largest a request may have.
@@ -48,6 +50,8 @@ class Context:
         Where readings come from besides requests.
     scoring
         Set when the pipeline has restored every entity that reports.
+    alerts, webhooks
+        Whom results are told to; None where nothing is scored.
     standing_by
         Names the sources that another instance reads from.
     """
@@ -61,6 +65,8 @@ class Context:
     listeners: int = 0
     pumps: Sequence[Pump] = ()
     scoring: asyncio.Event = field(default_factory=asyncio.Event)
+    alerts: AlertService | None = None
+    webhooks: WebhookSender | None = None
     standing_by: Callable[[], Collection[str]] = tuple
     telling: Telling = field(init=False)
     memory: Budget = field(init=False)
@@ -72,6 +78,7 @@ class Context:
         """Fill every sender's bucket."""
         self.telling = Telling(self.intake.pipeline, self.events)
         self.probe = DatabaseProbe(self.deployment.database)
+        self.metrics.watch(self.deployment)
         self.metrics.registry.register(Figures(self))
         if self.intake.ownership is not None:
             sharing = SharingFigures(self.intake.ownership, self.intake.writer)

@@ -1,16 +1,15 @@
-"""The figures of the live path and of what it found, for Prometheus; they name no entity."""
+"""The figures of the live path, for Prometheus; they name no entity."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-import psycopg
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from anomaly_assets.storage.identifiers import Method, Verdict
+from anomaly_assets.monitoring.families import counter, gauge, single
+from anomaly_assets.monitoring.timing import Timing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,33 +17,12 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from anomaly_assets.live.api.context import Context
-
-_REMEMBER_SECONDS: Final = 15.0
-_FOUND: Final = """
-SELECT
-    (SELECT count(*) FROM entities),
-    (SELECT count(*) FROM entities WHERE quarantined_reason IS NOT NULL),
-    (SELECT avg((NOT is_missing)::int)::float8 FROM time_series_data AS t JOIN entities AS n
-        ON n.entity_id = t.entity_id AND t.timestamp = n.aggregated_until - interval '5 minutes'
-        WHERE t.timestamp > now() - interval '1 day'),
-    (SELECT avg((anomaly_score > %(threshold)s)::int)::float8 FROM anomaly_scores
-        WHERE method = %(method)s AND timestamp > now() - interval '1 hour'),
-    (SELECT (count(*) FILTER (WHERE verdict = %(false_alarm)s))::float8 / nullif(count(*), 0)
-        FROM labels WHERE undone_at IS NULL),
-    (SELECT extract(epoch FROM now() - max(last_reading_at))::float8 FROM entities)
-"""
-_GAUGES: Final = (
-    ("entities", "Entities that are watched."),
-    ("entities_quarantined", "Entities that cannot be processed."),
-    ("streams_available_ratio", "Share of streams with a value in their newest window."),
-    ("anomaly_rate_1h", "Share of the last hour's windows above the threshold."),
-    ("false_alarm_ratio", "Share of labels that call an anomaly a false alarm."),
-    ("newest_reading_age_seconds", "Age of the newest reading of any entity."),
-)
+    from anomaly_assets.live.results import LiveResult
+    from anomaly_assets.live.subscriptions import Event
 
 
 class Figures(Collector):
-    """Reads the figures when Prometheus asks for them.
+    """Collects what the parts of the live path have counted.
 
     Parameters
     ----------
@@ -54,12 +32,11 @@ class Figures(Collector):
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._found: tuple[Any, ...] | None = None
-        self._asked = float("-inf")
-        self._seconds = 0.0
+        self._delay = Timing("result_delay_seconds")
+        context.telling.followers.append(self._follow)
 
     def describe(self) -> list[Metric]:
-        """Ask nothing of the database when the application is made."""
+        """Ask nothing when the application is made."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -68,85 +45,65 @@ class Figures(Collector):
         yield from self._of_pipeline()
         yield from self._of_sources()
         yield from self._of_cache()
-        yield from self._of_database()
+        yield from self._of_followers()
+
+    def _follow(self, result: LiveResult, _: Event) -> None:
+        """Note how long after its end a window was told, the first time."""
+        if result.revision == 0 and result.explanation is None:
+            delay = (datetime.now(tz=UTC) - result.window_end).total_seconds()
+            self._delay.observe(max(delay, 0.0), str(result.closed_by))
 
     def _of_writer(self) -> Iterator[Metric]:
         writer = self._context.intake.writer
         figures = writer.figures
-        rows = CounterMetricFamily(
-            "anomaly_assets_readings", "Readings that came, by what became of them.", labels=["as"]
-        )
-        for name in ("accepted", "duplicate", "rejected"):
-            rows.add_metric([name], getattr(figures, name))
-        yield rows
-        yield _counter("journal_commits", "Groups of readings stored.", figures.commits)
-        yield _counter("journal_failures", "Groups of readings not stored.", figures.failures)
-        yield _counter("journal_seconds", "Time spent on storing them.", figures.seconds)
-        yield _gauge("journal_pending_readings", "Readings waiting.", writer.pending_rows)
-        yield _gauge("listeners", "Event streams open.", self._context.listeners)
-        yield _gauge("body_bytes", "Bytes of bodies held.", self._context.memory.used)
+        fates = ("accepted", "duplicate", "rejected")
+        yield counter("readings", [((fate,), getattr(figures, fate)) for fate in fates])
+        yield single("journal_commits", figures.commits)
+        yield single("journal_failures", figures.failures)
+        yield single("journal_seconds", figures.seconds)
+        yield single("journal_pending_readings", writer.pending_rows)
+        yield single("listeners", self._context.listeners)
+        yield single("body_bytes", self._context.memory.used)
+        yield self._context.intake.batches.metric()
+        yield self._delay.metric()
 
     def _of_pipeline(self) -> Iterator[Metric]:
         intake = self._context.intake
-        failures = "Readings whose first look failed."
-        yield _counter("first_look_failures", failures, intake.pipeline_failures)
-        counts = getattr(intake.pipeline, "counts", None)
-        if dataclasses.is_dataclass(counts) and not isinstance(counts, type):
-            for name, value in dataclasses.asdict(counts).items():
-                yield _counter(f"pipeline_{name}", "Counted by the pipeline.", value)
+        yield single("first_look_failures", intake.pipeline_failures)
+        pipeline: Any = intake.pipeline
+        yield from _counted("pipeline", getattr(pipeline, "counts", None))
+        for name in ("entities", "waiting_explanations"):
+            value = getattr(pipeline, name, None)
+            if value is not None:
+                yield single(f"pipeline_{name}", value)
+        quarantined = getattr(pipeline, "quarantined", None)
+        if quarantined is not None:
+            yield single("pipeline_quarantined", len(quarantined))
 
     def _of_sources(self) -> Iterator[Metric]:
-        connected = GaugeMetricFamily(
-            "anomaly_assets_source_connected", "Whether it can be reached.", labels=["source"]
-        )
-        rows = CounterMetricFamily(
-            "anomaly_assets_source_rows", "Rows from it, by what became.", labels=["source", "as"]
-        )
-        for pump in self._context.pumps:
+        pumps = self._context.pumps
+        connected = [((pump.source.name,), float(pump.source.connected)) for pump in pumps]
+        yield gauge("source_connected", connected)
+        rows: list[tuple[tuple[str, ...], float]] = []
+        for pump in pumps:
             name, figures = pump.source.name, pump.figures
-            connected.add_metric([name], float(pump.source.connected))
-            for what in ("stored", "duplicate", "unsettled"):
-                rows.add_metric([name, what], getattr(figures, what))
-            rows.add_metric([name, "refused"], figures.refused.total())
-        yield connected
-        yield rows
+            fates = ("stored", "duplicate", "unsettled")
+            rows.extend(((name, fate), getattr(figures, fate)) for fate in fates)
+            rows.append(((name, "refused"), figures.refused.total()))
+        yield counter("source_rows", rows)
 
     def _of_cache(self) -> Iterator[Metric]:
         figures = self._context.cache.figures
         for what in ("hits", "misses", "failures"):
-            yield _counter(f"cache_{what}", "Latest scores in Redis.", getattr(figures, what))
+            yield single(f"cache_{what}", getattr(figures, what))
 
-    def _of_database(self) -> Iterator[Metric]:
-        found = self._ask()
-        yield _gauge("database_up", "Whether the database answers.", float(found is not None))
-        yield _gauge("database_query_seconds", "Time the last look took.", self._seconds)
-        for (name, meaning), value in zip(_GAUGES, found or (), strict=False):
-            if value is not None:
-                yield _gauge(name, meaning, float(value))
-
-    def _ask(self) -> tuple[Any, ...] | None:
-        if time.monotonic() - self._asked < _REMEMBER_SECONDS:
-            return self._found
-        self._asked = started = time.monotonic()
-        deployment = self._context.deployment
-        parameters = {
-            "threshold": deployment.settings.explanation_threshold,
-            "method": Method.ENSEMBLE,
-            "false_alarm": Verdict.FALSE_ALARM,
-        }
-        try:
-            with deployment.database.connect() as connection:
-                connection.execute("SET statement_timeout = '5s'")
-                self._found = connection.execute(_FOUND, parameters).fetchone()
-        except psycopg.Error:
-            self._found = None
-        self._seconds = time.monotonic() - started
-        return self._found
+    def _of_followers(self) -> Iterator[Metric]:
+        alerts, webhooks = self._context.alerts, self._context.webhooks
+        yield from _counted("alerts", None if alerts is None else alerts.counts)
+        yield single("webhooks_dropped", None if webhooks is None else webhooks.dropped)
 
 
-def _counter(name: str, meaning: str, value: float) -> CounterMetricFamily:
-    return CounterMetricFamily(f"anomaly_assets_{name}", meaning, value=value)
-
-
-def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"anomaly_assets_{name}", meaning, value=value)
+def _counted(prefix: str, counts: object) -> Iterator[Metric]:
+    if dataclasses.is_dataclass(counts) and not isinstance(counts, type):
+        for name, value in dataclasses.asdict(counts).items():
+            yield single(f"{prefix}_{name}", value)

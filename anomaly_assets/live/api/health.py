@@ -10,6 +10,7 @@ from prometheus_client import generate_latest
 
 from anomaly_assets.live.api.context import Context, ContextOf
 from anomaly_assets.live.api.models import HealthModel
+from anomaly_assets.live.api.security import WatcherOf
 from anomaly_assets.live.sources.pump import Pump
 
 router = APIRouter(tags=["operation"])
@@ -74,7 +75,13 @@ def _pipeline(context: Context) -> str:
     response_class=Response,
     responses={200: {"content": {_METRICS_TYPE: {}}, "description": "Prometheus's text format"}},
 )
-async def metrics(context: ContextOf) -> Response:
-    """Return the figures for Prometheus; they name no entity."""
-    content = await asyncio.to_thread(generate_latest, context.metrics.registry)
-    return Response(content, media_type=_METRICS_TYPE)
+async def metrics(context: ContextOf, watcher: WatcherOf) -> Response:
+    """Return the figures for Prometheus.
+
+    They name entities and streams only to a token that may read everybody's results.
+    """
+    registries = [context.metrics.registry]
+    if watcher is not None:
+        registries.append(context.metrics.named)
+    parts = [await asyncio.to_thread(generate_latest, registry) for registry in registries]
+    return Response(b"".join(parts), media_type=_METRICS_TYPE)

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from anomaly_assets.monitoring.collector import DeploymentCollector, add_process
+from anomaly_assets.monitoring.families import FAMILIES, PREFIX
+from anomaly_assets.monitoring.looks import Looks
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from anomaly_assets.pipeline.deployment import Deployment
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS: Final = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
@@ -19,24 +25,20 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "anomaly_assets_requests",
-            "Requests by method, route and status.",
-            ("method", "route", "status"),
-            registry=self.registry,
-        )
+        #: What names entities and streams; for those with a token alone.
+        self.named = CollectorRegistry()
+        self._requests = Counter(*_described("requests"), registry=self.registry)
         self._seconds = Histogram(
-            "anomaly_assets_request_seconds",
-            "Time from a request to the end of its answer.",
-            ("route",),
-            buckets=_SECONDS,
-            registry=self.registry,
+            *_described("request_seconds"), buckets=_SECONDS, registry=self.registry
         )
-        self.in_progress = Gauge(
-            "anomaly_assets_requests_in_progress",
-            "Requests being answered.",
-            registry=self.registry,
-        )
+        self.in_progress = Gauge(*_described("requests_in_progress"), registry=self.registry)
+
+    def watch(self, deployment: Deployment) -> None:
+        """Add what the databases and the machine say of a deployment, and this process."""
+        looks = Looks(deployment.settings, deployment.database)
+        self.registry.register(DeploymentCollector(deployment, looks, "totals"))
+        self.named.register(DeploymentCollector(deployment, looks, "names"))
+        add_process(self.registry)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -44,6 +46,11 @@ class Metrics:
         known = method if method in _METHODS else "other"
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+
+def _described(name: str) -> tuple[str, str, tuple[str, ...]]:
+    family = FAMILIES[name]
+    return PREFIX + name, family.meaning, family.labels
 
 
 class CountRequests:

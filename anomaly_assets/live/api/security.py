@@ -75,9 +75,19 @@ async def _judge(request: Request, context: ContextOf, given: Given) -> Principa
     return principal
 
 
+async def _watcher(request: Request, context: ContextOf, given: Given) -> Principal | None:
+    if given is None:
+        return None
+    principal = await _reader(request, context, given)
+    if principal.entity_id is not None:
+        raise HTTPException(403, "this token is one entity's; metrics are of all, or ask without")
+    return principal
+
+
 WriterOf = Annotated[Principal, Depends(_writer)]
 ReaderOf = Annotated[Principal, Depends(_reader)]
 JudgeOf = Annotated[Principal, Depends(_judge)]
+WatcherOf = Annotated[Principal | None, Depends(_watcher)]
 
 
 def sender_address(request: Request, proxies: Sequence[Network]) -> str:

@@ -55,10 +55,11 @@ class LiveServer(OrderlyServer):
     """
 
     def __init__(self, app: FastAPI, *, grace_seconds: int = 20) -> None:
+        self._context: Context = app.state.context
         super().__init__(
             uvicorn.Config(
                 app,
-                access_log=False,
+                access_log=self._context.deployment.settings.log_access,
                 log_config=None,
                 server_header=False,
                 # Whose word about a sender's address is good is for the limit on tokens to say.
@@ -69,7 +70,6 @@ class LiveServer(OrderlyServer):
                 ws="none",
             )
         )
-        self._context: Context = app.state.context
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End in order."""

@@ -1,0 +1,1 @@
+"""Where the dashboards of deploy/grafana/dashboards are written from, by Grafana's own types."""
