@@ -48,7 +48,7 @@ def explanations(
 
 def start_of_run(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> float | None:
     """Return when the run of a step began, in seconds since the epoch; None where unknown."""
-    record = context.instance.get_run_record_by_id(context.run_id)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
     return None if record is None else record.start_time
 
 

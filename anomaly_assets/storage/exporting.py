@@ -65,6 +65,7 @@ _TIMES: Final = (
     "fitted_at",
     "first_seen",
     "starts_at",
+    "pinned_at",
     "created_at",
 )
 

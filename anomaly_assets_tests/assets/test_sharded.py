@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from anomaly_assets.assets import sharded as module
+from anomaly_assets.assets.measures import of_process
 from anomaly_assets.assets.resources import DeploymentResource, model_state
 from anomaly_assets.assets.sharded import Shard, sharded
 from anomaly_assets.assets.windows import SINGLE, window_assets
@@ -74,12 +75,13 @@ def execute_run(
 
 
 def told(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
-    """Return the metadata of each asset, without the time it took."""
+    """Return the metadata of each asset, without the time and the memory it took."""
+    spent = {"seconds", "seconds_per_window", "database_query_seconds", *of_process()}
     return {
         event.asset_key.path[-1]: {
             name: value.value
             for name, value in event.materialization.metadata.items()
-            if name != "seconds"
+            if name not in spent
         }
         for event in result.get_asset_materialization_events()
         if event.asset_key is not None
