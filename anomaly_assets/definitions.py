@@ -10,10 +10,12 @@ from anomaly_assets.assets.ensemble import ensemble_results
 from anomaly_assets.assets.explanations import explanations
 from anomaly_assets.assets.gaps import gap_detection
 from anomaly_assets.assets.individual import individual_detection
+from anomaly_assets.assets.meta_learner import meta_learner
 from anomaly_assets.assets.readings import raw_readings
 from anomaly_assets.assets.reports import daily_report
 from anomaly_assets.assets.resources import DeploymentResource, model_state
 from anomaly_assets.assets.structure_suggestions import structure_suggestions
+from anomaly_assets.automation.feedback import meta_learner_schedule, train_meta_learner
 from anomaly_assets.automation.jobs import process_windows, upkeep
 from anomaly_assets.automation.networks import (
     networks_due,
@@ -34,9 +36,15 @@ defs = dg.Definitions(
         daily_report,
         causal_network,
         structure_suggestions,
+        meta_learner,
     ],
-    jobs=[process_windows, refit_networks, upkeep],
-    schedules=[hourly_upkeep, daily_report_schedule, suggestions_schedule],
+    jobs=[process_windows, refit_networks, upkeep, train_meta_learner],
+    schedules=[
+        hourly_upkeep,
+        daily_report_schedule,
+        suggestions_schedule,
+        meta_learner_schedule,
+    ],
     sensors=[complete_windows, late_readings, networks_due],
     resources={
         "deployment": DeploymentResource(),

@@ -21,6 +21,7 @@ import psycopg
 from anomaly_assets.errors import InputError
 from anomaly_assets.live.broadcast import Broadcast, Subscription
 from anomaly_assets.live.comparison import Comparison
+from anomaly_assets.live.decisions import newest_feedback, read_feedback
 from anomaly_assets.live.entity_state import Arrival
 from anomaly_assets.live.explaining import Backlog, Unexplained, explain
 from anomaly_assets.live.options import PipelineOptions
@@ -92,6 +93,7 @@ class StreamingPipeline:
         self._rounds = Rounds(self._slots, self._clock, self.options.close_after)
         self._tasks: list[asyncio.Task[None]] = []
         self._checks = 0
+        self._feedback_seen = 0
         self._comparison = Comparison(deployment, self.counts, self._tell, self._restore)
         self._stopped = False
 
@@ -329,7 +331,24 @@ class StreamingPipeline:
             What must not happen. Differences that readings account for, which this process was not
             told of, are counted as `outdated`.
         """
+        await self.take_feedback()
         return await self._comparison.verify(self._slots.all(), everything=everything)
+
+    async def take_feedback(self) -> int:
+        """Decide by the newest feedback; return of how many windows something else is said now."""
+        newest = await asyncio.to_thread(newest_feedback, self._deployment)
+        if newest == self._feedback_seen:
+            return 0
+        told = 0
+        for slot in self._slots.all():
+            live = slot.live
+            if live is None or slot.restoring is not None:
+                continue
+            history = await asyncio.to_thread(read_feedback, self._deployment, live.entity)
+            if slot.live is live and history.versions != live.feedback.versions:
+                told += len(self._tell(live, live.take_feedback(history)))
+        self._feedback_seen = newest
+        return told
 
     async def explain_waiting(self) -> int:
         """Explain the windows that wait for it now; returns how many subscribers were told of."""

@@ -16,6 +16,7 @@ from anomaly_assets.pipeline.advance import active_blocks
 from anomaly_assets.pipeline.deployment import Entity
 from anomaly_assets.pipeline.episodes import running_episode
 from anomaly_assets.pipeline.handover import Handover
+from anomaly_assets.pipeline.in_force import FeedbackHistory, scores_before
 from anomaly_assets.pipeline.tiers import CrossStreamTier, GapTier, IndividualTier, read_block
 from anomaly_assets.state.store import SnapshotStore
 from anomaly_assets.storage import journal
@@ -101,6 +102,7 @@ def restore_entity(
             start,
             _last_report(connection, entity_id, start),
         )
+        live.take_feedback(FeedbackHistory.read(connection, entity, deployment.key))
         _recall(connection, live, start, deployment)
         for block in active_blocks(connection, entity, start, stored_until):
             live.learn(read_block(connection, entity, block), ClosedBy.STORED)
@@ -193,7 +195,8 @@ def _recall(connection: Connection, live: EntityState, start: int, deployment: D
         block = read_block(connection, live.entity, stored[-1])
     threshold = deployment.settings.explanation_threshold
     episode = running_episode(connection, live.entity, start, threshold)
-    live.recall(block, None if episode is None else RunningEpisode(*episode))
+    scores = scores_before(connection, live.entity, start)
+    live.recall(block, None if episode is None else RunningEpisode(*episode), scores)
 
 
 def _from_journal(

@@ -14,6 +14,7 @@ from anomaly_assets.detection.explanation.episodes import (
 )
 from anomaly_assets.detection.explanation.triggers import CodeArray, triggers
 from anomaly_assets.storage.explanations import ongoing_since
+from anomaly_assets.storage.feedback import as_decided
 from anomaly_assets.storage.queries import scored_until, strongest_scores
 from anomaly_assets.streams.windows import WINDOW_SECONDS, FloatArray, IntArray, WindowRange
 
@@ -57,6 +58,7 @@ class Anomalous:
         """Take those of the stored windows of a range."""
         starts, scores = strongest_scores(connection, entity.entity_id, windows)
         codes = triggers(scores[:, :1], scores[:, 1], scores[:, 2], threshold=threshold)
+        codes = as_decided(connection, entity.entity_id, windows, starts, codes)
         return cls.among(starts, codes, scores[:, 2])
 
     def followed_by(self, other: Anomalous) -> Anomalous:

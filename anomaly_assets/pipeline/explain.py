@@ -30,6 +30,7 @@ from anomaly_assets.pipeline.tiers import (
 )
 from anomaly_assets.storage import journal, results
 from anomaly_assets.storage.arrivals import read_arrivals
+from anomaly_assets.storage.feedback import as_decided
 from anomaly_assets.storage.networks import read_network
 from anomaly_assets.storage.windows import missing_counts, stored_ranges
 from anomaly_assets.streams.windows import (
@@ -94,6 +95,7 @@ def explain_windows(
                     evidence.ensemble.score,
                     threshold=threshold,
                 )
+                codes = as_decided(connection, entity.entity_id, block, block.starts(), codes)
                 episodes.add(block, codes, evidence.ensemble.score)
                 span, closed = episodes.finish() if last else episodes.close(block.end)
                 records = [

@@ -11,6 +11,7 @@ import psycopg
 
 from anomaly_assets.detection.ensemble.health_aware import HealthAwareEnsemble
 from anomaly_assets.pipeline.advance import Commit, active_blocks
+from anomaly_assets.pipeline.in_force import FeedbackHistory, decide_windows
 from anomaly_assets.pipeline.tiers import hand_over, read_cross_stream, read_individual
 from anomaly_assets.storage import journal, results
 from anomaly_assets.streams.aggregation import (
@@ -70,8 +71,12 @@ def aggregate_windows(
 def combine(
     deployment: Deployment, entities: Iterable[Entity], windows: WindowRange
 ) -> Iterator[Commit]:
-    """Combine tiers 1 and 2 into the final score of each window."""
-    ensemble = HealthAwareEnsemble(method=deployment.settings.ensemble)
+    """Combine tiers 1 and 2 into the final score of each window, and decide about it.
+
+    What people have said of earlier windows changes what is decided, never the score.
+    """
+    settings = deployment.settings
+    ensemble = HealthAwareEnsemble(method=settings.ensemble)
 
     def run(connection: Connection, entity: Entity) -> Iterator[Commit]:
         for block in active_blocks(connection, entity, windows.start, windows.end):
@@ -82,6 +87,8 @@ def combine(
                     read_cross_stream(connection, entity, block),
                 )
                 rows = results.write_ensemble(connection, entity.entity_id, block, final)
+                feedback = FeedbackHistory.read(connection, entity, deployment.key, hold=True)
+                decide_windows(connection, entity, block, final, feedback, settings)
             yield Commit(entity.entity_id, block, rows, seconds=time.perf_counter() - started)
 
     yield from each_entity(deployment, entities, run)

@@ -33,6 +33,8 @@ class Anomaly:
         Of its explanation; None where there is none.
     episode_start, episode_end, windows, ongoing
         Its extent; of an unexplained window just that window.
+    suppressed_by
+        Name of the rule that keeps that window from raising an alarm; None: none does.
     """
 
     entity_id: str
@@ -47,6 +49,7 @@ class Anomaly:
     episode_end: datetime
     windows: int
     ongoing: bool
+    suppressed_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class EntityStatus:
     latest_score, latest_confidence
         Of the newest window with a final score.
     anomalous_last_day
-        Windows above the threshold in the day before `processed_until`.
+        Windows above the threshold in the day before `processed_until`, but for those that
+        feedback has decided to be no alarm.
     coverage_last_day
         Share of values observed in that day, in [0, 1]; None without any.
     rejected, late_windows, late_beyond_horizon
@@ -96,7 +100,8 @@ def top_anomalies(  # noqa: PLR0913 - the filters a person may set
     """Return the episodes with the highest final scores, highest first.
 
     An episode counts by its windows between `since` and `until`. A window above `min_score` that no
-    explanation covers stands for itself.
+    explanation covers stands for itself. Windows that feedback has decided to be no alarm are left
+    out, but for those that a rule suppresses: they name it.
     """
     rows = connection.execute(
         "SELECT * FROM (SELECT DISTINCT ON (s.entity_id, coalesce(e.timestamp, s.timestamp)) "
@@ -104,13 +109,15 @@ def top_anomalies(  # noqa: PLR0913 - the filters a person may set
         "e.summary, e.primary_cause, e.recommended_action, "
         "coalesce(e.timestamp, s.timestamp), "
         "coalesce(e.episode_end, s.timestamp + interval '5 minutes'), "
-        "coalesce(e.windows, 1), coalesce(e.ongoing, false) "
-        "FROM anomaly_scores AS s LEFT JOIN LATERAL ("
+        "coalesce(e.windows, 1), coalesce(e.ongoing, false), d.suppressed_by "
+        "FROM anomaly_scores AS s LEFT JOIN window_decisions AS d "
+        "ON d.entity_id = s.entity_id AND d.timestamp = s.timestamp LEFT JOIN LATERAL ("
         "SELECT * FROM causal_explanations AS c WHERE c.entity_id = s.entity_id "
         "AND c.timestamp <= s.timestamp AND c.episode_end > s.timestamp "
         # An episode before an explanation that somebody asked for of a window in it.
         "ORDER BY c.trigger = 'forced', c.timestamp DESC LIMIT 1) AS e ON true "
         "WHERE s.method = %(method)s AND s.anomaly_score > %(min_score)s "
+        "AND (d.entity_id IS NULL OR d.is_alarm OR d.suppressed_by IS NOT NULL) "
         "AND (%(entity)s::text IS NULL OR s.entity_id = %(entity)s) "
         "AND s.timestamp >= coalesce(%(since)s::timestamptz, '-infinity') "
         "AND s.timestamp < coalesce(%(until)s::timestamptz, 'infinity') "
@@ -210,6 +217,8 @@ def entity_statuses(connection: Connection, *, threshold: float) -> list[EntityS
         "ORDER BY timestamp DESC LIMIT 1) AS latest ON true "
         "LEFT JOIN LATERAL (SELECT count(*) AS anomalous FROM anomaly_scores "
         "WHERE entity_id = n.entity_id AND method = %(method)s AND anomaly_score > %(threshold)s "
+        "AND NOT EXISTS (SELECT FROM window_decisions AS d WHERE d.entity_id = n.entity_id "
+        "AND d.timestamp = anomaly_scores.timestamp AND NOT d.is_alarm) "
         "AND timestamp >= n.aggregated_until - interval '1 day') AS day ON true "
         "LEFT JOIN LATERAL (SELECT avg((NOT is_missing)::int)::float8 AS share "
         "FROM time_series_data WHERE entity_id = n.entity_id "

@@ -28,6 +28,8 @@ BESIDE = {
     "causal_network": "0 * * * *",
     "structure_suggestions": "0 0 * * *",
 }
+#: What is made from all there is, whenever it is made.
+UNPARTITIONED = {"meta_learner"}
 #: Table, and a column that a reader of the asset's page looks for.
 TABLES = {
     "raw_readings": ("public.time_series_data", "missing_reason"),
@@ -65,11 +67,11 @@ def definition_of(name: str) -> dg.AssetsDefinition:
 
 
 def test_the_assets_are_those_of_the_architecture() -> None:
-    """Ten assets from readings to explanations, and those with partitions of their own."""
-    assert set(SPECS) == PIPELINE | set(BESIDE)
+    """Ten assets from readings to explanations, and those that stand beside them."""
+    assert set(SPECS) == PIPELINE | set(BESIDE) | UNPARTITIONED
 
 
-@pytest.mark.parametrize("name", sorted(PIPELINE | set(BESIDE)))
+@pytest.mark.parametrize("name", sorted(PIPELINE | set(BESIDE) | UNPARTITIONED))
 def test_every_asset_is_described(name: str) -> None:
     """Whoever opens an asset's page finds group, owners, kinds, tags, description and version."""
     spec = SPECS[name]
@@ -80,7 +82,7 @@ def test_every_asset_is_described(name: str) -> None:
     assert spec.tags["domain"] == "anomaly_detection"
     assert len(spec.description or "") > 40
     assert spec.code_version
-    assert spec.partitions_def is not None
+    assert (spec.partitions_def is None) == (name in UNPARTITIONED)
 
 
 @pytest.mark.parametrize("name", sorted(TABLES))
@@ -160,7 +162,12 @@ def test_sensors_and_schedules_run_from_the_start() -> None:
         ("complete_windows", "late_readings", "networks_due"), dg.DefaultSensorStatus.RUNNING
     )
     assert schedules == dict.fromkeys(
-        ("hourly_upkeep", "daily_report_schedule", "nightly_suggestions"),
+        (
+            "hourly_upkeep",
+            "daily_report_schedule",
+            "nightly_suggestions",
+            "nightly_meta_learner",
+        ),
         dg.DefaultScheduleStatus.RUNNING,
     )
 
