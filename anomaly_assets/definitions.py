@@ -6,12 +6,14 @@ import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableJob
 
 from anomaly_assets.assets.causal_network import causal_network
+from anomaly_assets.assets.meta_learner import meta_learner
 from anomaly_assets.assets.model_backups import model_backups
 from anomaly_assets.assets.reports import daily_report
 from anomaly_assets.assets.resources import DeploymentResource, model_state
 from anomaly_assets.assets.structure_suggestions import structure_suggestions
 from anomaly_assets.assets.windows import window_assets
 from anomaly_assets.automation.executors import executor_of
+from anomaly_assets.automation.feedback import meta_learner_schedule, train_meta_learner
 from anomaly_assets.automation.freshness import with_freshness
 from anomaly_assets.automation.jobs import process_windows, upkeep
 from anomaly_assets.automation.models import (
@@ -41,16 +43,18 @@ defs = dg.Definitions(
             causal_network,
             structure_suggestions,
             model_backups,
+            meta_learner,
         ],
         settings(),
     ),
-    jobs=[process_windows, refit_networks, upkeep, look_after_models],
+    jobs=[process_windows, refit_networks, upkeep, look_after_models, train_meta_learner],
     schedules=[
         hourly_upkeep,
         daily_report_schedule,
         suggestions_schedule,
         models_schedule,
         backups_schedule,
+        meta_learner_schedule,
     ],
     sensors=[complete_windows, late_readings, networks_due],
     resources={

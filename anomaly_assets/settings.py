@@ -97,6 +97,24 @@ class Settings(BaseSettings):
     )
     ensemble: Literal["cauchy", "mean"] = "cauchy"
     seed: int = Field(42, ge=0, description="of every random choice a detector makes")
+    feedback_threshold_range: tuple[float, float] = Field(
+        (0.7, 0.9), description="between what labels may move an entity's alarm threshold (JSON)"
+    )
+    feedback_weight_range: tuple[float, float] = Field(
+        (0.25, 1.0), description="between what labels may move a stream's weight (JSON)"
+    )
+    feedback_least_labels: int = Field(
+        10, ge=1, description="judged alarms without which nothing is recalibrated"
+    )
+    feedback_rule_days: int = Field(
+        90, ge=1, le=3650, description="how long an accepted suppression rule holds"
+    )
+    meta_least_labels: int = Field(
+        20, ge=5, description="alarms of each kind without which no meta-learner is trained"
+    )
+    meta_margin: float = Field(
+        0.05, ge=0.0, le=1.0, description="by how much the meta-learner must be better to take over"
+    )
 
     signing_key: SecretStr | None = Field(
         None, description="key of the snapshot signatures; default: a file made in `home`"

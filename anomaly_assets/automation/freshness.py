@@ -25,6 +25,7 @@ _BESIDE: Final = {
     "daily_report": EVERY_DAY,
     "structure_suggestions": EVERY_DAY,
     "model_backups": EVERY_DAY,
+    "meta_learner": EVERY_DAY,
 }
 
 

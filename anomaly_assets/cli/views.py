@@ -110,7 +110,7 @@ def anomalies(  # noqa: PLR0913 - the filters
             escape(anomaly.entity_id),
             _span(anomaly),
             f"{anomaly.score:.3f}",
-            escape(anomaly.summary or ""),
+            escape(_why(anomaly)),
         )
     console.print(table)
     first = found[0]
@@ -120,6 +120,13 @@ def anomalies(  # noqa: PLR0913 - the filters
         else first.anomaly_id
     )
     console.print(f"more: anomaly-assets explain {which}", soft_wrap=True)
+
+
+def _why(anomaly: Anomaly) -> str:
+    summary = anomaly.summary or ""
+    if anomaly.suppressed_by is None:
+        return summary
+    return f"{summary} (no alert: rule '{anomaly.suppressed_by}')".strip()
 
 
 def explain(  # noqa: PLR0913 - which anomaly, and how it is shown

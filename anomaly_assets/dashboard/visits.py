@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from anomaly_assets.dashboard.addresses import with_query
 from anomaly_assets.dashboard.guard import comes_from_here
 from anomaly_assets.dashboard.rendering import as_json, digest
+from anomaly_assets.dashboard.replays import Replays
 from anomaly_assets.errors import AnomalyAssetsError, CatalogueError
 from anomaly_assets.live.gate import usable_entity
 from anomaly_assets.live.tokens import TokenError
@@ -76,6 +77,8 @@ class Board:
         Path that the pages begin with.
     navigation
         Where one can go from every page.
+    replays
+        Carries out what takes longer than anybody waits for a page.
     """
 
     deployment: Deployment
@@ -84,6 +87,7 @@ class Board:
     templates: Environment
     base: str
     navigation: Sequence[NavItem] = ()
+    replays: Replays = field(default_factory=Replays)
 
     def path(self, path: str, /, **query: object) -> str:
         """Return an address of ours."""

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from anomaly_assets.live.options import PipelineOptions
     from anomaly_assets.live.outcomes import Outcome
     from anomaly_assets.pipeline.deployment import Entity
+    from anomaly_assets.pipeline.in_force import FeedbackHistory
     from anomaly_assets.settings import Settings
     from anomaly_assets.streams.aggregation import Readings, ReadingTimes
-    from anomaly_assets.streams.windows import WindowBlock
+    from anomaly_assets.streams.windows import FloatArray, WindowBlock
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -306,11 +307,31 @@ class EntityState:
         self._learnt.until = max(self.closed_until, closed_until)
         self._learnt.last_report = last_report
 
-    def recall(self, block: WindowBlock | None, episode: RunningEpisode | None) -> None:
+    def recall(
+        self,
+        block: WindowBlock | None,
+        episode: RunningEpisode | None,
+        scores: FloatArray | None = None,
+    ) -> None:
         """Know what came before the first window that is learnt."""
         if block is not None:
             self._learnt.remember(block)
         self._learnt.episode = episode
+        self._learnt.scores = scores
+
+    @property
+    def feedback(self) -> FeedbackHistory:
+        """The versions of feedback that are known here."""
+        return self._scorer.decider.history
+
+    def take_feedback(self, history: FeedbackHistory) -> list[Outcome]:
+        """Decide by other versions from now on; return outcomes of which that changes something."""
+        self._scorer.decider.history = history
+        self._ahead = None
+        changed = self._scorer.decider.decide_again(self.outcomes.values())
+        for outcome in changed:
+            self.outcomes[outcome.window] = outcome
+        return changed
 
     def revise(self) -> list[Outcome] | None:
         """Compute the windows since the first touched one again, and return those that changed.
@@ -344,7 +365,9 @@ class EntityState:
                 outcome.closed_by, outcome.revision = earlier.closed_by, earlier.revision
                 outcome.stored = earlier.stored
             else:
-                outcome.closed_by, outcome.revision = ClosedBy.REVISION, earlier.revision + 1
+                only_decided = earlier.scored_as(outcome, self.catalogue)
+                outcome.closed_by = ClosedBy.FEEDBACK if only_decided else ClosedBy.REVISION
+                outcome.revision = earlier.revision + 1
                 changed.append(outcome)
         return changed
 

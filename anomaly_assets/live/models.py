@@ -14,6 +14,7 @@ from anomaly_assets.detection.explanation.evidence import HISTORY_WINDOWS, Windo
 from anomaly_assets.detection.explanation.triggers import Trigger, triggers
 from anomaly_assets.detection.packing import PackedState, WayBack
 from anomaly_assets.detection.system import detect
+from anomaly_assets.live.decisions import Decider, decided_codes, newest_scores
 from anomaly_assets.live.outcomes import Outcome, Scores
 from anomaly_assets.live.results import ClosedBy
 from anomaly_assets.pipeline.stateless import DORMANT_AFTER
@@ -66,6 +67,8 @@ class Known:
         Values of the last windows, shape ``(n, n_streams)``, and where they end.
     episode
         The newest episode; None if there was none of late.
+    scores
+        Every score of the last windows, which end with `history`; None before there are any.
     """
 
     until: int
@@ -73,6 +76,7 @@ class Known:
     history: FloatArray
     history_until: int
     episode: RunningEpisode | None = None
+    scores: FloatArray | None = None
 
 
 @dataclass(kw_only=True)
@@ -96,6 +100,7 @@ class Learnt(Known):
             history=known.history,
             history_until=known.history_until,
             episode=known.episode,
+            scores=known.scores,
             state=state,
         )
 
@@ -107,6 +112,7 @@ class Learnt(Known):
             history=self.history,
             history_until=self.history_until,
             episode=self.episode,
+            scores=self.scores,
         )
 
     def remember(self, block: WindowBlock) -> None:
@@ -149,6 +155,7 @@ class Scorer:
         self._threshold = settings.explanation_threshold
         self._ensemble = HealthAwareEnsemble(method=settings.ensemble)
         self._remembered = remembered
+        self.decider = Decider(entity, settings)
 
     def compute(  # noqa: PLR0913, PLR0917 - what windows are made of
         self,
@@ -184,6 +191,7 @@ class Scorer:
         if block.windows.start != learnt.history_until:
             # What lies before a dormant time is not what happened just before.
             learnt.history = learnt.history[:0]
+            learnt.scores = None
         said = detect(learnt.state, block, self._ensemble)
         codes = triggers(
             said.individual.score,
@@ -191,14 +199,26 @@ class Scorer:
             said.ensemble.score,
             threshold=self._threshold,
         )
+        n_channels = (
+            len(self._entity.catalogue.streams) + 1 + said.cross_stream.group_score.shape[1]
+        )
+        before = np.empty((0, n_channels)) if learnt.scores is None else learnt.scores
+        rows, calling = self.decider.calling(block, said, before)
+        decisions = self.decider.decide(calling)
+        codes = decided_codes(codes, block.windows.starts().tolist(), decisions)
         episodes = _episodes(learnt, block.windows, codes)
+        first = max(0, len(block) - self._remembered)
+        alone = {r: calling.take(np.array([i])) for i, r in enumerate(rows) if r >= first}
         made = []
-        for row in range(max(0, len(block) - self._remembered), len(block)):
+        for row in range(first, len(block)):
             outcome = _outcome(block, said, row, int(codes[row]), learnt.history)
             outcome.closed_by, outcome.provisional = closed_by, closed_by is ClosedBy.TIME
             outcome.episode_start = episodes.get(outcome.window)
+            outcome.calling = alone.get(row)
+            outcome.decision = decisions.get(outcome.window)
             made.append(outcome)
         learnt.remember(block)
+        learnt.scores = newest_scores(before, said)
         learnt.until = max(learnt.until, block.windows.end)
         return made
 

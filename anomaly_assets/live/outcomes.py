@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anomaly_assets.detection.explanation.triggers import FINAL_ABOVE, Trigger, triggers
+from anomaly_assets.detection.explanation.triggers import Trigger, triggers
+from anomaly_assets.detection.feedback.decision import OPTION_A
 from anomaly_assets.detection.robust import StreamScore
+from anomaly_assets.live.decisions import is_alarm
 from anomaly_assets.live.results import ClosedBy, Difference, LiveResult
 from anomaly_assets.streams.windows import WINDOW_SECONDS
 
 if TYPE_CHECKING:
     from anomaly_assets.detection.explanation.evidence import WindowEvidence
     from anomaly_assets.detection.explanation.record import Explanation
+    from anomaly_assets.detection.feedback.evidence import Evidence
+    from anomaly_assets.live.decisions import Decision
     from anomaly_assets.live.verification import StoredWindow
     from anomaly_assets.streams.catalogue import Catalogue
     from anomaly_assets.streams.windows import FloatArray
@@ -79,7 +83,7 @@ class Outcome:
     scores, gap
         What the tiers said, and the gap score.
     code
-        Trigger code; 0 if it calls for no explanation.
+        Trigger code; 0 if it calls for no explanation, as far as people have not decided otherwise.
     closed_by, provisional, revision
         As in :class:`~anomaly_assets.live.results.LiveResult`.
     readings, rejected
@@ -91,6 +95,10 @@ class Outcome:
         Start of the episode that it belongs to, epoch seconds; None where `code` is 0.
     stored
         Which stored version it was compared with; None before it was.
+    calling
+        What was said of it, if it calls for attention by itself; None where it does not.
+    decision
+        What feedback made of it; None where none was in force, or nothing called.
     """
 
     window: int
@@ -106,9 +114,15 @@ class Outcome:
     evidence: WindowEvidence | None = None
     episode_start: int | None = None
     stored: str | None = None
+    calling: Evidence | None = None
+    decision: Decision | None = None
 
     def says_as(self, other: Outcome, catalogue: Catalogue) -> bool:
         """Whether both say the same of the window, to the last bit."""
+        return self.decision == other.decision and self.scored_as(other, catalogue)
+
+    def scored_as(self, other: Outcome, catalogue: Catalogue) -> bool:
+        """Whether the scores of both are the same, whatever was decided by them."""
         return not self.scores.differing(other.scores, catalogue) and _same(self.gap, other.gap)
 
     def as_stored(self, stored: StoredWindow, threshold: float) -> Outcome:
@@ -120,14 +134,16 @@ class Outcome:
             np.array([scores.final]),
             threshold=threshold,
         )
+        decision = stored.decision
+        code = int(codes[0]) if decision is None else decision.code
         return replace(
             self,
             values=stored.values,
             scores=scores,
             gap=stored.gap,
-            code=int(codes[0]),
+            code=code,
             # The entity is restored, and its episodes with it.
-            episode_start=(self.episode_start or self.window) if codes[0] else None,
+            episode_start=(self.episode_start or self.window) if code else None,
             readings=None,
             rejected=None,
             evidence=None,
@@ -135,6 +151,8 @@ class Outcome:
             provisional=False,
             revision=self.revision + 1,
             stored=stored.version,
+            calling=None,
+            decision=decision,
         )
 
     def result(
@@ -160,7 +178,7 @@ class Outcome:
             window_end=datetime.fromtimestamp(self.window + WINDOW_SECONDS, tz=UTC),
             score=final,
             confidence=said.confidence,
-            is_anomaly=final is not None and final > FINAL_ABOVE,
+            is_anomaly=is_alarm(final, self.decision),
             trigger=None if trigger is None else trigger.value,
             streams=streams,
             cross_stream_score=known(said.cross_stream),
@@ -171,6 +189,9 @@ class Outcome:
             revision=self.revision,
             episode_start=None if episode is None else datetime.fromtimestamp(episode, tz=UTC),
             explanation=explanation,
+            suppressed_by=None if self.decision is None else self.decision.suppressed_by,
+            decided_score=final if self.decision is None else self.decision.score,
+            option=OPTION_A if self.decision is None else self.decision.option,
         )
 
 

@@ -22,6 +22,7 @@ from anomaly_assets.live.catching_up import find_missed
 from anomaly_assets.live.comparison import Comparison
 from anomaly_assets.live.entity_state import Arrival
 from anomaly_assets.live.explaining import Backlog, Unexplained, explain
+from anomaly_assets.live.feedback import FeedbackTaker
 from anomaly_assets.live.forgetting import gone_entities
 from anomaly_assets.live.options import PipelineOptions
 from anomaly_assets.live.restoring import Restorer
@@ -98,6 +99,7 @@ class StreamingPipeline:
         )
         self._background = Background(self._restorer.database_away)
         self._comparison = Comparison(deployment, self.counts, self._tell, self._restorer.restore)
+        self._feedback = FeedbackTaker(deployment, self._slots, self._tell)
         self._restorer.comparison = self._comparison
         self._restorer.forget = self._forget
 
@@ -324,7 +326,12 @@ class StreamingPipeline:
             told of, are counted as `outdated`.
         """
         await self._drop_forgotten()
+        await self.take_feedback()
         return await self._comparison.verify(self._slots.all(), everything=everything)
+
+    async def take_feedback(self) -> int:
+        """Decide by the newest feedback; return of how many windows something else is said now."""
+        return await self._feedback.take()
 
     async def _drop_forgotten(self) -> None:
         known = {s.entity_id: s.created_at for s in self._slots.all() if s.live is not None}

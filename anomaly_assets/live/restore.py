@@ -17,6 +17,7 @@ from anomaly_assets.pipeline.course import Course
 from anomaly_assets.pipeline.deployment import Entity
 from anomaly_assets.pipeline.episodes import running_episode
 from anomaly_assets.pipeline.handover import Handover
+from anomaly_assets.pipeline.in_force import FeedbackHistory, scores_before
 from anomaly_assets.pipeline.tiers import CrossStreamTier, GapTier, IndividualTier, read_block
 from anomaly_assets.state.store import SnapshotStore
 from anomaly_assets.storage import journal
@@ -107,6 +108,7 @@ def restore_entity(
             _last_report(connection, entity_id, start),
         )
         live.last_change = last_change(connection, entity_id)
+        live.take_feedback(FeedbackHistory.read(connection, entity, deployment.key))
         _recall(connection, live, start, deployment)
         blocks = active_blocks(connection, entity, start, stored_until)
         for course in courses:
@@ -225,7 +227,8 @@ def _recall(connection: Connection, live: EntityState, start: int, deployment: D
         block = read_block(connection, live.entity, stored[-1])
     threshold = deployment.settings.explanation_threshold
     episode = running_episode(connection, live.entity, start, threshold)
-    live.recall(block, None if episode is None else RunningEpisode(*episode))
+    scores = scores_before(connection, live.entity, start)
+    live.recall(block, None if episode is None else RunningEpisode(*episode), scores)
 
 
 def _from_journal(

@@ -19,6 +19,7 @@ class ClosedBy(StrEnum):
     TIME = "time"
     LATENESS = "lateness"
     REVISION = "revision"
+    FEEDBACK = "feedback"
     STORED = "stored"
 
 
@@ -74,7 +75,8 @@ class LiveResult:
     confidence
         Share of the streams observed, in [0, 1].
     is_anomaly
-        Whether the final score lies above 0.7.
+        Whether the final score lies above 0.7, and what people said of earlier windows does not
+        speak against an alarm.
     trigger
         Why the window is explained; None if it is not.
     streams
@@ -95,6 +97,12 @@ class LiveResult:
         `trigger` is.
     explanation
         Present when this is the message that brings it.
+    suppressed_by
+        Name of the rule that keeps it from raising an alarm; None: none does.
+    decided_score
+        Score that was decided by; the final score where no feedback was in force.
+    option
+        Which option of the ensemble has spoken: A, or B (the meta-learner).
     """
 
     entity_id: str
@@ -113,6 +121,9 @@ class LiveResult:
     revision: int = 0
     episode_start: datetime | None = None
     explanation: Explanation | None = None
+    suppressed_by: str | None = None
+    decided_score: float | None = None
+    option: str = "A"
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ def document(result: LiveResult) -> dict[str, Any]:
         "score": known(result.score),
         "confidence": known(result.confidence),
         "is_anomaly": result.is_anomaly,
+        "suppressed_by": result.suppressed_by,
         "trigger": result.trigger,
         "episode_start": (
             None if result.episode_start is None else result.episode_start.isoformat()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from anomaly_assets.live.decisions import stored_decisions
 from anomaly_assets.live.outcomes import Scores
 from anomaly_assets.storage import results
 from anomaly_assets.storage.grids import where
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from anomaly_assets.live.decisions import Decision
     from anomaly_assets.live.outcomes import Outcome
     from anomaly_assets.storage.database import Database
     from anomaly_assets.streams.catalogue import Catalogue
@@ -58,6 +60,8 @@ class StoredWindow:
         Tells this version of the row from an earlier one.
     scores, values, gap
         What is stored, as in :class:`~anomaly_assets.live.outcomes.Outcome`.
+    decision
+        What feedback made of it; None where none was in force, or nothing called.
     """
 
     entity_id: str
@@ -66,6 +70,7 @@ class StoredWindow:
     scores: Scores
     values: FloatArray
     gap: float
+    decision: Decision | None = None
 
 
 def read_stored(
@@ -121,6 +126,7 @@ def _read(
         individual = results.read_individual(connection, entity_id, span, catalogue)
         cross_stream = results.read_cross_stream(connection, entity_id, span, catalogue)
         final = results.read_ensemble(connection, entity_id, span)
+        decided = stored_decisions(connection, entity_id, span)
         for row, (window, version) in enumerate(part):
             scores = Scores(
                 float(final.score[row]),
@@ -131,7 +137,11 @@ def _read(
                 individual.deviation[row],
             )
             gap = float(gaps.score[row])
-            found.append(StoredWindow(entity_id, window, version, scores, values[row], gap))
+            found.append(
+                StoredWindow(
+                    entity_id, window, version, scores, values[row], gap, decided.get(window)
+                )
+            )
     return found
 
 

@@ -14,6 +14,7 @@ from anomaly_assets.detection.explanation.episodes import (
 )
 from anomaly_assets.detection.explanation.triggers import CodeArray, triggers
 from anomaly_assets.storage.explanations import episodes_to_look_at, ongoing_since
+from anomaly_assets.storage.feedback import as_decided, decided_of_many
 from anomaly_assets.storage.queries import (
     scored_until,
     strongest_scores,
@@ -63,6 +64,7 @@ class Anomalous:
         """Take those of the stored windows of a range."""
         starts, scores = strongest_scores(connection, entity.entity_id, windows)
         codes = triggers(scores[:, :1], scores[:, 1], scores[:, 2], threshold=threshold)
+        codes = as_decided(connection, entity.entity_id, windows, starts, codes)
         return cls.among(starts, codes, scores[:, 2])
 
     def followed_by(self, other: Anomalous) -> Anomalous:
@@ -155,11 +157,14 @@ def calling_for_explanation(
     """
     near = WindowRange(windows.start - _APART, windows.end + _APART)
     called = episodes_to_look_at(connection, entities, windows)
-    scores = strongest_scores_of_many(connection, entities, near)
-    names = np.repeat(list(scores), [len(one) for one in scores.values()])
-    every = np.concatenate([np.empty((0, 3)), *scores.values()])
+    found = strongest_scores_of_many(connection, entities, near)
+    names = np.repeat(list(found), [len(starts) for starts, _ in found.values()]).tolist()
+    starts = [start for starts, _ in found.values() for start in starts.tolist()]
+    every = np.concatenate([np.empty((0, 3)), *(scores for _, scores in found.values())])
     codes = triggers(every[:, :1], every[:, 1], every[:, 2], threshold=threshold)
-    return called | set(names[codes != 0].tolist())
+    decided = decided_of_many(connection, entities, near)
+    windows_of = zip(zip(names, starts, strict=True), codes.tolist(), strict=True)
+    return called | {window[0] for window, code in windows_of if decided.get(window, code)}
 
 
 def _first_of_run(starts: IntArray, begin: int) -> int | None:

@@ -38,6 +38,7 @@ from anomaly_assets.pipeline.together import each_group
 from anomaly_assets.storage import journals, results
 from anomaly_assets.storage.arrivals import read_arrivals
 from anomaly_assets.storage.entities import hold_entity
+from anomaly_assets.storage.feedback import as_decided
 from anomaly_assets.storage.networks import read_network
 from anomaly_assets.storage.windows import (
     missing_counts,
@@ -114,6 +115,7 @@ def explain_windows(
                     evidence.ensemble.score,
                     threshold=threshold,
                 )
+                codes = as_decided(connection, entity.entity_id, block, block.starts(), codes)
                 episodes.add(block, codes, evidence.ensemble.score)
                 span, closed = episodes.finish() if last else episodes.close(block.end)
                 records = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anomaly_assets.errors import InputError, SnapshotRefusedError, StateError
-from anomaly_assets.pipeline.rollback import RollbackReport, rollback
+from anomaly_assets.pipeline.rollback import RollbackReport, begin_rollback, complete, rollback
 from anomaly_assets.pipeline.tiers import tier_of
 from anomaly_assets.state.format import ADVICE, Refusal
 from anomaly_assets.state.store import SnapshotStore
@@ -36,6 +36,8 @@ __all__ = [
     "RollbackReport",
     "Verdict",
     "actions",
+    "begin_rollback",
+    "complete",
     "diff",
     "list_versions",
     "pin",

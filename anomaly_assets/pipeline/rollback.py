@@ -132,6 +132,25 @@ def rollback(
     InputError
         If there is no such version of this entity, or no processed window then.
     """
+    action_id = begin_rollback(deployment, entity_id, to=to, who=who, why=why)
+    return complete(deployment, deployment.reread(entity_id), action_id)
+
+
+def begin_rollback(
+    deployment: Deployment, entity_id: str, *, to: datetime | int, who: str, why: str
+) -> int:
+    """Do the part of :func:`rollback` that takes no time; :func:`complete` does the rest.
+
+    Returns
+    -------
+    int
+        Number of the action, which is pending.
+
+    Raises
+    ------
+    InputError
+        As :func:`rollback` does.
+    """
     entity = deployment.reread(entity_id)
     with deployment.database.connect() as connection:
         span = stored_span(connection, entity_id)
@@ -142,10 +161,9 @@ def rollback(
             change = _change_to_moment(connection, entity_id, to, span)
         else:
             change = _change_to_version(connection, entity_id, to, span)
-    action_id = begin(
+    return begin(
         deployment, entity, change, kind=ActionKind.ROLLBACK, who=who, why=why, asked=str(to)
     )
-    return complete(deployment, entity, action_id)
 
 
 def begin(  # noqa: PLR0913 - what, whose, and what goes on record of it

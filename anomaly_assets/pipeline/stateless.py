@@ -12,6 +12,7 @@ import numpy as np
 from anomaly_assets.detection.ensemble.health_aware import HealthAwareEnsemble
 from anomaly_assets.pipeline.advance import Commit, active_blocks
 from anomaly_assets.pipeline.dropped import keep_as_stored, readable_from, with_readings
+from anomaly_assets.pipeline.in_force import FeedbackHistory, decide_windows
 from anomaly_assets.pipeline.tiers import hand_over, read_cross_stream, read_individual
 from anomaly_assets.pipeline.together import Gathering, each_group
 from anomaly_assets.storage import journal, journals, results
@@ -80,8 +81,12 @@ def aggregate_windows(
 def combine(
     deployment: Deployment, entities: Iterable[Entity], windows: WindowRange
 ) -> Iterator[Commit]:
-    """Combine tiers 1 and 2 into the final score of each window."""
-    ensemble = HealthAwareEnsemble(method=deployment.settings.ensemble)
+    """Combine tiers 1 and 2 into the final score of each window, and decide about it.
+
+    What people have said of earlier windows changes what is decided, never the score.
+    """
+    settings = deployment.settings
+    ensemble = HealthAwareEnsemble(method=settings.ensemble)
 
     def run(connection: Connection, entity: Entity) -> Iterator[Commit]:
         for block in active_blocks(connection, entity, windows.start, windows.end):
@@ -93,13 +98,16 @@ def combine(
                     read_cross_stream(connection, entity, block),
                 )
                 rows = results.write_ensemble(connection, entity.entity_id, block, final)
+                feedback = FeedbackHistory.read(connection, entity, deployment.key, hold=True)
+                rows += decide_windows(connection, entity, block, final, feedback, settings)
             yield Commit(entity.entity_id, block, rows, seconds=time.perf_counter() - started)
 
-    many = partial(_combine_many, ensemble)
+    many = partial(_combine_many, deployment, ensemble)
     yield from each_group(deployment, entities, windows, many=many, alone=run)
 
 
 def _combine_many(
+    deployment: Deployment,
     ensemble: HealthAwareEnsemble,
     connection: Connection,
     entities: Sequence[Entity],
@@ -109,6 +117,7 @@ def _combine_many(
     ids = [entity.entity_id for entity in entities]
     with connection.transaction():
         hold_entities(connection, ids)
+        feedback = FeedbackHistory.read_many(connection, entities, deployment.key, hold=True)
         stored = stored_ranges_of_many(connection, ids, windows)
         for entity in entities:
             with gathering.each(entity):
@@ -118,6 +127,15 @@ def _combine_many(
                         read_cross_stream(connection, entity, block),
                     )
                     rows = results.write_ensemble(gathering.pending, entity.entity_id, block, final)
+                    rows += decide_windows(
+                        connection,
+                        entity,
+                        block,
+                        final,
+                        feedback[entity.entity_id],
+                        deployment.settings,
+                        target=gathering.pending,
+                    )
                     gathering.made(Commit(entity.entity_id, block, rows))
         gathering.pending.write(connection)
     return gathering.outcome()

@@ -46,17 +46,21 @@ _TYPES: Final[dict[str, pa.DataType]] = {
     "timestamp with time zone": _MOMENT,
     "text[]": pa.list_(pa.string()),
     "double precision[]": pa.list_(pa.float64()),
+    "bigint[]": pa.list_(pa.int64()),
 }
 #: Columns that are secrets, or only good to whoever holds a secret; and the models themselves,
 #: which nothing but this deployment can read.
 LEFT_OUT: Final[dict[str, frozenset[str]]] = {
     "api_tokens": frozenset({"digest"}),
     "model_snapshots": frozenset({"blob", "signature"}),
+    "feedback_versions": frozenset({"model", "seal"}),
 }
 #: Under these names ``anomaly-assets ingest`` reads the readings again.
 _RENAMED: Final = {("readings", "event_time"): "timestamp"}
 _TIMES: Final = (
     "event_time",
+    "found_at",
+    "from_time",
     "timestamp",
     "hour",
     "start_time",

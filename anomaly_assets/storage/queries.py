@@ -35,6 +35,8 @@ class Anomaly:
         Of its explanation; None where there is none.
     episode_start, episode_end, windows, ongoing
         Its extent; of an unexplained window just that window.
+    suppressed_by
+        Name of the rule that keeps that window from raising an alarm; None: none does.
     """
 
     entity_id: str
@@ -49,6 +51,7 @@ class Anomaly:
     episode_end: datetime
     windows: int
     ongoing: bool
+    suppressed_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class EntityStatus:
     latest_score, latest_confidence
         Of the newest window with a final score.
     anomalous_last_day
-        Windows above the threshold in the day before `processed_until`.
+        Windows above the threshold in the day before `processed_until`, but for those that
+        feedback has decided to be no alarm.
     coverage_last_day
         Share of values observed in that day, in [0, 1]; None without any.
     rejected, late_windows, late_beyond_horizon
@@ -98,7 +102,8 @@ def top_anomalies(  # noqa: PLR0913 - the filters a person may set
     """Return the episodes with the highest final scores, highest first.
 
     An episode counts by its windows between `since` and `until`. A window above `min_score` that no
-    explanation covers stands for itself.
+    explanation covers stands for itself. Windows that feedback has decided to be no alarm are left
+    out, but for those that a rule suppresses: they name it.
     """
     rows = connection.execute(
         "SELECT * FROM (SELECT DISTINCT ON (s.entity_id, coalesce(e.timestamp, s.timestamp)) "
@@ -106,13 +111,15 @@ def top_anomalies(  # noqa: PLR0913 - the filters a person may set
         "e.summary, e.primary_cause, e.recommended_action, "
         "coalesce(e.timestamp, s.timestamp), "
         "coalesce(e.episode_end, s.timestamp + interval '5 minutes'), "
-        "coalesce(e.windows, 1), coalesce(e.ongoing, false) "
-        "FROM anomaly_scores AS s LEFT JOIN LATERAL ("
+        "coalesce(e.windows, 1), coalesce(e.ongoing, false), d.suppressed_by "
+        "FROM anomaly_scores AS s LEFT JOIN window_decisions AS d "
+        "ON d.entity_id = s.entity_id AND d.timestamp = s.timestamp LEFT JOIN LATERAL ("
         "SELECT * FROM causal_explanations AS c WHERE c.entity_id = s.entity_id "
         "AND c.timestamp <= s.timestamp AND c.episode_end > s.timestamp "
         # An episode before an explanation that somebody asked for of a window in it.
         "ORDER BY c.trigger = 'forced', c.timestamp DESC LIMIT 1) AS e ON true "
         "WHERE s.method = %(method)s AND s.anomaly_score > %(min_score)s "
+        "AND (d.entity_id IS NULL OR d.is_alarm OR d.suppressed_by IS NOT NULL) "
         "AND (%(entity)s::text IS NULL OR s.entity_id = %(entity)s) "
         "AND s.timestamp >= coalesce(%(since)s::timestamptz, '-infinity') "
         "AND s.timestamp < coalesce(%(until)s::timestamptz, 'infinity') "
@@ -241,14 +248,15 @@ def recent_scores(
 
 def strongest_scores_of_many(
     connection: Connection, entities: Sequence[str], windows: WindowRange
-) -> dict[str, FloatArray]:
-    """Return the scores of :func:`strongest_scores` of several entities, by identifier."""
+) -> dict[str, tuple[IntArray, FloatArray]]:
+    """Return what :func:`strongest_scores` does, of several entities and by identifier."""
     rows = connection.execute(
-        "SELECT entity_id, max(anomaly_score) FILTER (WHERE method = %(individual)s), "
+        "SELECT entity_id, extract(epoch FROM timestamp)::bigint, "
+        "max(anomaly_score) FILTER (WHERE method = %(individual)s), "
         "max(anomaly_score) FILTER (WHERE method = %(cross)s AND stream_id = %(row)s), "
         "max(anomaly_score) FILTER (WHERE method = %(final)s) FROM anomaly_scores "
         "WHERE entity_id = ANY(%(entities)s) AND timestamp >= %(start)s AND timestamp < %(end)s "
-        "GROUP BY entity_id, timestamp HAVING bool_or(method = %(final)s)",
+        "GROUP BY entity_id, timestamp HAVING bool_or(method = %(final)s) ORDER BY timestamp",
         {
             "individual": Method.INDIVIDUAL,
             "cross": Method.CROSS_STREAM,
@@ -259,12 +267,15 @@ def strongest_scores_of_many(
             "end": windows.end_time,
         },
     ).fetchall()
-    found: dict[str, list[tuple[float | None, ...]]] = {}
-    for entity_id, *scores in rows:
-        found.setdefault(entity_id, []).append(tuple(scores))
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for entity_id, *row in rows:
+        found.setdefault(entity_id, []).append(tuple(row))
     return {
-        entity_id: np.array(scores, dtype=np.float64).reshape(len(scores), 3)
-        for entity_id, scores in found.items()
+        entity_id: (
+            np.array([row[0] for row in own], dtype=np.int64),
+            np.array([row[1:] for row in own], dtype=np.float64),
+        )
+        for entity_id, own in found.items()
     }
 
 
@@ -301,6 +312,8 @@ def entity_statuses(connection: Connection, *, threshold: float) -> list[EntityS
         "ORDER BY timestamp DESC LIMIT 1) AS latest ON true "
         "LEFT JOIN LATERAL (SELECT count(*) AS anomalous FROM anomaly_scores "
         "WHERE entity_id = n.entity_id AND method = %(method)s AND anomaly_score > %(threshold)s "
+        "AND NOT EXISTS (SELECT FROM window_decisions AS d WHERE d.entity_id = n.entity_id "
+        "AND d.timestamp = anomaly_scores.timestamp AND NOT d.is_alarm) "
         "AND timestamp >= n.aggregated_until - interval '1 day') AS day ON true "
         "LEFT JOIN LATERAL (SELECT avg((NOT is_missing)::int)::float8 AS share "
         "FROM time_series_data WHERE entity_id = n.entity_id "

@@ -31,6 +31,7 @@ from anomaly_assets.storage.identifiers import (
     Verdict,
 )
 from anomaly_assets.storage.tables_base import NOW, Base, one_of
+from anomaly_assets.storage.tables_feedback import StoredFeedback, StoredShape, WindowDecision
 from anomaly_assets.storage.tables_live import (
     ApiToken,
     IdempotencyKey,
@@ -66,15 +67,18 @@ __all__ = [
     "Reading",
     "RejectedReading",
     "StoredAlert",
+    "StoredFeedback",
     "StoredLabel",
     "StoredModelAction",
     "StoredNetwork",
+    "StoredShape",
     "StoredSnooze",
     "StoredSuggestion",
     "StoredWebhook",
     "StreamHealthRow",
     "SupersededResult",
     "TimeSeriesData",
+    "WindowDecision",
     "one_of",
 ]
 

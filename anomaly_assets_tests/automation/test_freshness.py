@@ -27,6 +27,7 @@ def test_every_asset_has_a_policy() -> None:
     """Assets of windows are due within the hour, the others by their own clocks."""
     beside = {"causal_network": EVERY_HOUR, "daily_report": EVERY_DAY}
     beside |= {"structure_suggestions": EVERY_DAY, "model_backups": EVERY_DAY}
+    beside |= {"meta_learner": EVERY_DAY}
     for spec in defs.resolve_all_asset_specs():
         warn, fail = beside.get(spec.key.path[-1], EVERY_WINDOW)
         policy = dg.FreshnessPolicy.time_window(fail_window=fail, warn_window=warn)

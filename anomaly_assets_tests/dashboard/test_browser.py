@@ -10,6 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from anomaly_assets.pipeline import feedback
 from anomaly_assets_tests.dashboard.world import (
     ANN,
     FULL,
@@ -17,6 +18,7 @@ from anomaly_assets_tests.dashboard.world import (
     Pages,
     episode_of,
     suggest,
+    suggest_rule,
 )
 from anomaly_assets_tests.pipeline.people import execute
 
@@ -112,6 +114,8 @@ def paths_of(pages: Pages) -> dict[str, tuple[str, tuple[str, ...]]]:
         "episodes": ("/ui/episodes?range=90d&strong=0", ()),
         "gaps": (f"/ui/gaps?id={ANN}&{FULL}", ()),
         "suggestions": ("/ui/suggestions?status=all", ()),
+        "feedback": (f"/ui/feedback?status=all&id={ANN}", ()),
+        "models": ("/ui/models", ()),
         "settings": ("/ui/settings", ()),
         "not found": ("/ui/entity?id=nobody", ()),
     }
@@ -125,6 +129,8 @@ def test_axe_finds_no_serious_barrier(
     """On every page, in both themes, wide and narrow: nothing serious, nothing cut off."""
     window = Window(browser, pages.url, viewport=size, color_scheme=theme)
     page = window.page
+    rule = suggest_rule(pages.deployment, ANN)
+    feedback.accept(pages.deployment, rule, "Ann")
     page.goto("/ui/login")
     found = {"login": barriers(page)}
     window.login(pages.tokens.create("Ann"))
@@ -133,11 +139,22 @@ def test_axe_finds_no_serious_barrier(
         drawn(page, *drawings)
         if name == "episode":
             page.get_by_text("Cause, range and streams").click()
+        if name == "models":
+            page.locator("details.act summary").first.click()
+        if name == "feedback":
+            expect(page.locator("#proposal")).to_contain_text("Nothing to change")
         found[name] = barriers(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], name
     window.context.close()
+    forget_feedback(pages)
     assert {name: one for name, one in found.items() if one} == {}
     assert window.complaints == []
+
+
+def forget_feedback(pages: Pages) -> None:
+    """Leave no feedback behind."""
+    tables = "feedback_versions, window_decisions, rule_suggestions"
+    execute(pages.deployment.database, f"TRUNCATE {tables}")
 
 
 def barriers(page: Page) -> list[str]:
@@ -258,6 +275,57 @@ def test_accept_and_reject_suggestions(window: Window, pages: Pages) -> None:
     page.locator("tr", has_text="notifications").get_by_role("button", name="Reject").click()
     expect(page.locator("#suggestions > .notice.ok")).to_contain_text("rejected")
     assert "keystrokes" in (pages.deployment.settings.home / "own.yaml").read_text()
+
+
+def test_accept_a_rule_take_it_back_and_reject_another(window: Window, pages: Pages) -> None:
+    """A rule is in force at once with its effect beside it; taken back, all is as before."""
+    suggest_rule(pages.deployment, ANN, "the bike")
+    suggest_rule(pages.deployment, ANN, "the hair dryer")
+    page = window.page
+    page.goto(f"/ui/feedback?id={ANN}")
+    expect(page.locator("#proposal")).to_contain_text("Nothing to change")
+    row = page.locator("#feedback tr", has_text="the bike")
+    expect(row).to_contain_text("5 → 1 false alarms")
+    row.get_by_label("Since when").select_option("week")
+    row.get_by_role("button", name="Accept").click()
+    notice = page.locator("#feedback > .notice")
+    expect(notice).to_contain_text("Rule the bike is in force")
+    page.locator("#feedback tr", has_text="the hair dryer").get_by_role(
+        "button", name="Reject"
+    ).click()
+    expect(notice).to_contain_text("Rule the hair dryer is rejected")
+    expect(page.locator("#feedback")).to_contain_text("No rule waits for a decision")
+    page.get_by_role("button", name="Take back").click()
+    expect(notice).to_contain_text("is taken back")
+    page.get_by_label("Status").select_option("all")
+    row = page.locator("#feedback tr", has_text="the bike").first
+    expect(row).to_contain_text("accepted, ended")
+    page.wait_for_url(re.compile("status=all"))
+    forget_feedback(pages)
+
+
+def test_roll_back_a_model(window: Window, pages: Pages) -> None:
+    """A version is kept, its models are set back to it, and the page tells when that is done."""
+    page = window.page
+    page.goto(f"/ui/models?id={ANN}&component=tier1_models")
+    row = page.locator("#models tbody tr").nth(0)
+    number = row.locator("th").inner_text()
+    row.get_by_text("Pin", exact=True).click()
+    row.get_by_label("Why").first.fill("the model of the paper")
+    row.get_by_role("button", name="Keep it").click()
+    notice = page.locator("#models > .notice")
+    expect(notice).to_contain_text(f"Version {number} is kept")
+    row = page.locator("#models tr", has_text="the model of the paper").first
+    row.get_by_text("Roll back", exact=True).click()
+    row.get_by_label("Why").last.fill("alarms all night")
+    row.get_by_role("button", name=f"Roll back to version {number}").click()
+    expect(notice).to_contain_text(f"set back to version {number}")
+    done = page.locator("#models tr", has_text="alarms all night")
+    expect(done).to_contain_text("done", timeout=8 * _PATIENCE_MS)
+    expect(done).to_contain_text("rows of")
+    execute(pages.deployment.database, "DELETE FROM superseded_results")
+    execute(pages.deployment.database, "DELETE FROM model_actions")
+    execute(pages.deployment.database, "DELETE FROM model_pins")
 
 
 def test_keys_alone_lead_everywhere(window: Window, pages: Pages) -> None:

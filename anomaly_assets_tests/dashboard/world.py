@@ -10,8 +10,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from psycopg.types.json import Jsonb
 
 from anomaly_assets.dashboard import mount
+from anomaly_assets.detection.cross_stream.detector import VOICES
+from anomaly_assets.detection.feedback.adjustment import Rule
+from anomaly_assets.detection.feedback.labelled import Effect
 from anomaly_assets.evaluation.simulator import simulate
 from anomaly_assets.evaluation.simulator.simulation import DEFAULT_START
 from anomaly_assets.live.api import create_app
@@ -108,6 +112,32 @@ def suggest(deployment: Deployment, entity: str, cause: str = "app_launches") ->
     )
     with deployment.database.connect() as connection:
         write_suggestions(connection, entity, WINDOWS.end_time, [edge])
+
+
+def suggest_rule(
+    deployment: Deployment, entity: str, name: str = "heart_rate+ at any time", **columns: Any
+) -> int:
+    """Store a suggested rule of an entity that covers whatever is odd, and return its number."""
+    covers = (*load_catalogue("default").stream_ids, *(f"voice:{one}" for one in VOICES))
+    anchors = tuple(f"{one}{sign}" for one in covers if ":" not in one for sign in "+-")
+    rule = Rule(name, anchors, covers, 1.0, 2**40)
+    values = {
+        "entity_id": entity,
+        "name": name,
+        "rule": Jsonb(rule.to_dict()),
+        "effect": Jsonb(Effect(5, 1, 3, 3).to_dict()),
+        "contradicted_by": [],
+        **columns,
+    }
+    with deployment.database.connect() as connection:
+        row = connection.execute(
+            "INSERT INTO rule_suggestions (entity_id, name, rule, effect, contradicted_by) VALUES "
+            "(%(entity_id)s, %(name)s, %(rule)s, %(effect)s, %(contradicted_by)s) "
+            "RETURNING suggestion_id",
+            values,
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def episode_of(deployment: Deployment, entity: str = ANN, number: int = 0) -> str:

@@ -54,6 +54,14 @@ INSERT INTO causal_networks (entity_id, fitted_at, network, n_windows) VALUES (%
     '{}', 288);
 INSERT INTO suggestions (entity_id, kind, subject, payload, support, first_seen, last_seen) VALUES
     (%(entity)s, 'edge', 'a -> b', '{}', 0.9, %(at)s, %(at)s);
+INSERT INTO feedback_versions (scope, is_meta, action, from_time, trust, rules, label_ids, effect,
+    author) VALUES (%(entity)s, false, 'recalibrate', %(at)s, '{"steps": 0.5}', '[]', '{1}', '{}',
+    'cyd');
+INSERT INTO window_decisions (entity_id, timestamp, score, threshold, trigger_code, is_alarm,
+    suppressed_by, option, feedback_id) VALUES (%(entity)s, %(at)s, 0.6, 0.7, 1, false, 'habit',
+    'A', 1);
+INSERT INTO rule_suggestions (entity_id, name, rule, effect, contradicted_by) VALUES (%(entity)s,
+    'habit', '{}', '{}', '{1}');
 INSERT INTO api_tokens (name, entity_id, digest, may_read, may_write) VALUES ('phone', %(entity)s,
     sha256(%(entity)s::bytea), true, true);
 INSERT INTO idempotency_keys (token_id, key, request_digest) SELECT token_id, 'own',

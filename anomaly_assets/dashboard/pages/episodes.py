@@ -17,6 +17,7 @@ from anomaly_assets.live.gate import usable_entity
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from anomaly_assets.dashboard.lookups.models import VersionRow
     from anomaly_assets.dashboard.lookups.overview import Doing
     from anomaly_assets.dashboard.visits import Visit
 
@@ -61,7 +62,7 @@ def show(visit: Visit) -> Response:
     )
 
 
-def zone_of(visit: Visit, one: EpisodeRow | Doing) -> str:
+def zone_of(visit: Visit, one: EpisodeRow | Doing | VersionRow) -> str:
     """Return the zone of an entity in a list."""
     if one.time_zone is not None:
         return one.time_zone

@@ -31,6 +31,8 @@ _SUBJECTS: Final = {
     "network": "Detection",
     "ensemble": "Detection",
     "seed": "Detection",
+    "feedback": "Detection",
+    "meta": "Detection",
     "keep": "What is kept",
     "partition": "What is kept",
     "signing": "What is kept",

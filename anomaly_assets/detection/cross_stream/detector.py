@@ -111,6 +111,31 @@ def _combined(p: FloatArray, weights: FloatArray | None = None) -> FloatArray:
     return cauchy_combination(np.minimum(p, ORDINARY_P), used)
 
 
+def combine_voices(begins: FloatArray, lasts: FloatArray, counted: BoolArray) -> FloatArray:
+    """Combine what the voices say into one p-value a window.
+
+    Parameters
+    ----------
+    begins
+        p-values of all voices but the last, shape ``(n_windows, len(VOICES) - 1)``; NaN: silent.
+    lasts
+        Those of the last one, shape ``(n_windows,)``.
+    counted
+        Which voices count, shape ``(len(VOICES),)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n_windows,)``; NaN where every voice is silent.
+    """
+    # A factor on the odds: small p-values are multiplied by it, and 1 stays 1.
+    calibrated = VOICE_FACTORS * begins / (1.0 - begins + VOICE_FACTORS * begins)
+    return np.fmin(
+        _combined(calibrated, VOICE_WEIGHTS * counted[:-1]),
+        lasts if counted[-1] else np.nan,
+    )
+
+
 @compiled
 def _count_missing(available: BoolArray, missing: IntArray, lately: BoolArray) -> None:
     """Write whether each stream's last gap was short, and count missing windows."""
@@ -292,14 +317,9 @@ class CrossStreamDetector:
     ) -> CrossStreamScores:
         group_p = p[:, 1:-1]
         begins = np.stack([p[:, 0], _combined(group_p), p[:, -1], p_of_score(gap_score)], axis=1)
-        # A factor on the odds: small p-values are multiplied by it, and 1 stays 1.
-        calibrated = VOICE_FACTORS * begins / (1.0 - begins + VOICE_FACTORS * begins)
         # The p-value at which the Cauchy statistic equals the odds.
         lasts = np.arctan2(1.0, LEVEL_WEIGHT * odds) / np.pi
-        worst = np.fmin(
-            _combined(calibrated, VOICE_WEIGHTS * self._counted[:-1]),
-            lasts if self._counted[-1] else np.nan,
-        )
+        worst = combine_voices(begins, lasts, self._counted)
         # These windows have been counted already.
         age = np.arange(self.n_windows - len(p), self.n_windows, dtype=np.float64)
         penalty = 1.0 + WARM_UP / (age + 1.0)

@@ -134,7 +134,9 @@ class Alert:
     failures
         Why messages that told it did not arrive, the latest last.
     withdrawn
-        Whether nobody needs to be told any more, since late readings have revised its windows.
+        Whether nobody needs to be told any more, since its windows have been revised.
+    withdrawn_for
+        Why they have: late readings, or what people have judged; empty while it stands.
     again
         How many alerts of the same rule, entity and start there were before it.
     notice
@@ -160,6 +162,7 @@ class Alert:
     sent_at: datetime | None = None
     failures: tuple[str, ...] = ()
     withdrawn: bool = False
+    withdrawn_for: str = ""
     again: int = 0
     notice: bool = False
 
@@ -212,6 +215,7 @@ class Alert:
             "held_at": None if self.held_at is None else self.held_at.isoformat(),
             "failures": list(self.failures),
             "withdrawn": self.withdrawn,
+            "withdrawn_for": self.withdrawn_for,
             "again": self.again,
             "notice": self.notice,
         }
@@ -246,6 +250,8 @@ class Alert:
             sent_at=row.sent_at,
             failures=tuple(details["failures"]),
             withdrawn=details["withdrawn"],
+            # Those that an earlier version has stored do not say.
+            withdrawn_for=details.get("withdrawn_for", ""),
             again=details["again"],
             notice=details["notice"],
         )

@@ -21,7 +21,7 @@ from anomaly_assets.live.alerts.alert import (
     rank,
     window_time,
 )
-from anomaly_assets.live.alerts.withdrawals import reopened, without
+from anomaly_assets.live.alerts.withdrawals import LATE_READINGS, reopened, without
 from anomaly_assets.storage.alerts import AlertSeverity, AlertStatus
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WINDOWS_PER_HOUR, window_of
 
@@ -106,6 +106,8 @@ class Observation:
         Whether `account` is the explanation.
     missing
         Streams without a value, as far as they are to be told.
+    why_not
+        Why there is nothing to be told where an earlier result of the window had something.
     """
 
     entity_id: str
@@ -118,6 +120,7 @@ class Observation:
     account: Account | None = None
     explained: bool = False
     missing: tuple[StreamFact, ...] = ()
+    why_not: str = LATE_READINGS
 
 
 @dataclass(frozen=True)
@@ -315,10 +318,12 @@ def _joined(alert: Alert, finding: _Finding, now: datetime) -> Alert:
 
 def _taken_back(book: Book, rule: Rule, seen: Observation, now: datetime) -> list[Alert]:
     """Return what changes since the rule does not hold in this window, where it once did."""
+    # Nobody's judgement makes a stream available.
+    why = LATE_READINGS if rule is Rule.AVAILABILITY else seen.why_not
     return [
         changed
         for alert in book.of(seen.entity_id, rule)
-        for changed in without(alert, {seen.window_start}, now)
+        for changed in without(alert, {seen.window_start}, now, why)
     ]
 
 
@@ -335,7 +340,7 @@ def _rates_taken_back(
         if not _too_many(_anomalous_hour(book, changed, seen.entity_id, window), thresholds)
     }
     rates = _newest(book, changed, seen.entity_id, Rule.ANOMALY_RATE)
-    return [one for alert in rates for one in without(alert, gone, now)]
+    return [one for alert in rates for one in without(alert, gone, now, seen.why_not)]
 
 
 def age(alert: Alert, now: datetime) -> timedelta:

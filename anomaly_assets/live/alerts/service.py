@@ -26,6 +26,8 @@ from anomaly_assets.live.alerts.policy import (
 )
 from anomaly_assets.live.alerts.rules import Observation, Thresholds, observe, observe_batch
 from anomaly_assets.live.alerts.text import Links, render
+from anomaly_assets.live.alerts.withdrawals import LATE_READINGS
+from anomaly_assets.live.results import ClosedBy
 from anomaly_assets.storage.alerts import (
     AlertRow,
     AlertStatus,
@@ -353,7 +355,19 @@ def observation(result: LiveResult, entity: Entity | None) -> Observation:
         account=_standing_out(result, entity) if why is None else Account.of(why),
         explained=why is not None,
         missing=_facts(result, entity, result.missing[:STREAMS_TOLD]),
+        why_not=_why_not(result),
     )
+
+
+def _why_not(result: LiveResult) -> str:
+    """Say why a window is no anomaly any more, if an earlier result of it was one."""
+    if result.suppressed_by is not None:
+        return f"the rule {result.suppressed_by!r}, made of people's judgement, covers it"
+    if result.closed_by is ClosedBy.FEEDBACK:
+        return "what people have judged speaks against it"
+    if result.closed_by is ClosedBy.STORED:
+        return "computed anew, from all readings and by the present models, it is none"
+    return LATE_READINGS
 
 
 def _facts(

@@ -1,4 +1,4 @@
-"""What becomes of an alert when late readings explain it: withdrawn, and said so if it was told."""
+"""What becomes of an alert that turns out to be none: withdrawn, and said so if it was told."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 #: Rules whose withdrawal people are told of. The rate is that of episodes: theirs say it.
 _TOLD: Final = frozenset({Rule.EPISODE, Rule.AVAILABILITY})
+#: Why a window is no finding any more, where nothing else is known.
+LATE_READINGS: Final = "late readings explain it"
 _UNTOLD_YET: Final = frozenset({AlertStatus.PENDING, AlertStatus.HELD})
 
 
-def without(alert: Alert, gone: Collection[int], now: datetime) -> list[Alert]:
+def without(
+    alert: Alert, gone: Collection[int], now: datetime, why: str = LATE_READINGS
+) -> list[Alert]:
     """Return what changes when windows of an alert are revised; nothing if it has none of them.
 
+    `why` is what the notice says: why there is nothing to be told of them any more.
     While other windows are left it stands. Otherwise it is withdrawn: who was not told yet is told
     nothing; after it was sent a notice follows; while it is on its way the notice waits for it.
     """
@@ -35,9 +40,11 @@ def without(alert: Alert, gone: Collection[int], now: datetime) -> list[Alert]:
         first = alert.first if forgotten else rest[0]
         return [replace(alert, windows=rest, first=first, last=last)]
     if alert.status is AlertStatus.SENDING:
-        return [replace(alert, windows=(), withdrawn=True)]
-    done = replace(alert, windows=(), withdrawn=True, status=AlertStatus.WITHDRAWN)
-    return [done, *notices(alert, now)] if alert.status is AlertStatus.SENT else [done]
+        return [replace(alert, windows=(), withdrawn=True, withdrawn_for=why)]
+    done = replace(
+        alert, windows=(), withdrawn=True, withdrawn_for=why, status=AlertStatus.WITHDRAWN
+    )
+    return [done, *notices(done, now)] if alert.status is AlertStatus.SENT else [done]
 
 
 def settled(alert: Alert, now: datetime) -> list[Alert]:
@@ -62,7 +69,8 @@ def notices(alert: Alert, now: datetime) -> list[Alert]:
         severity=AlertSeverity.INFO,
         time_zone=alert.time_zone,
         account=Account(
-            f"Withdrawn: late readings explain it. It had said: {alert.account.sentence}"
+            f"Withdrawn: {alert.withdrawn_for or LATE_READINGS}. "
+            f"It had said: {alert.account.sentence}"
         ),
         explained=True,
         raised_at=now,
@@ -79,7 +87,9 @@ def reopened(book: Book, alert: Alert, window: int) -> list[Alert]:
     That is possible as long as nobody has read that it is withdrawn: it stands again, and the
     notice does not go out. Returns nothing if it is too late for that.
     """
-    again = replace(alert, withdrawn=False, windows=(window,), first=window, last=window)
+    again = replace(
+        alert, withdrawn=False, withdrawn_for="", windows=(window,), first=window, last=window
+    )
     if alert.status is AlertStatus.SENDING:
         return [again]
     notice = book.find(alert.notice_key)

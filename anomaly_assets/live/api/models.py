@@ -87,6 +87,7 @@ class AnomalyModel(BaseModel):
     episode_end: datetime
     windows: int
     ongoing: bool
+    suppressed_by: str | None
 
 
 class AnomaliesModel(BaseModel):

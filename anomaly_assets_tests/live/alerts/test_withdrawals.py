@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from anomaly_assets.live.alerts.alert import Alert, Message, Rule
 from anomaly_assets.live.alerts.policy import Policy
+from anomaly_assets.live.alerts.service import observation
 from anomaly_assets.live.alerts.text import Links, render
+from anomaly_assets.live.alerts.withdrawals import notices
+from anomaly_assets.live.results import ClosedBy
 from anomaly_assets.storage.alerts import AlertSeverity, AlertStatus
-from anomaly_assets_tests.live.alerts.world import World, snooze
+from anomaly_assets_tests.live.alerts.results import result
+from anomaly_assets_tests.live.alerts.world import NOON, World, snooze
 
 
 def episode(world: World) -> Alert:
@@ -68,6 +74,53 @@ def test_what_was_sent_is_followed_by_one_notice() -> None:
         "Withdrawn: late readings explain it. It had said: ann did something odd."
     )
     assert "https://watch.example/v1/anomalies?entity_id=ann" in text.body
+
+
+@pytest.mark.parametrize("moment", ["sent", "on its way"])
+def test_the_notice_says_what_explains_it(moment: str) -> None:
+    """People's judgement is not called late readings, whichever process tells of it."""
+    world = World()
+    world.see()
+    world.decide()
+    if moment == "sent":
+        world.arrive()
+    world.see(anomalous=False, why_not="the rule 'habit' covers it")
+    world.restart()
+    world.arrive()
+    (message,) = world.tell()
+    assert render(message, Links()).body.startswith(
+        "Withdrawn: the rule 'habit' covers it. It had said: ann did something odd."
+    )
+
+
+def test_an_alert_of_an_earlier_version_can_be_withdrawn() -> None:
+    """Rows without the reason are read as those that late readings have explained."""
+    world = World()
+    world.see()
+    world.decide()
+    explain_away(world)
+    (row,) = (alert.row() for alert in world.book)
+    details = {name: one for name, one in row.details.items() if name != "withdrawn_for"}
+    old = Alert.of_row(replace(row, details=details))
+    (notice,) = notices(old, world.now)
+    assert notice.account.sentence.startswith("Withdrawn: late readings explain it.")
+
+
+@pytest.mark.parametrize(
+    ("closed_by", "rule", "why"),
+    [
+        (ClosedBy.REVISION, None, "late readings explain it"),
+        (ClosedBy.FEEDBACK, None, "what people have judged speaks against it"),
+        (ClosedBy.FEEDBACK, "habit", "the rule 'habit', made of people's judgement, covers it"),
+        (ClosedBy.STORED, None, "computed anew"),
+    ],
+)
+def test_a_result_knows_why_it_is_no_anomaly(
+    closed_by: ClosedBy, rule: str | None, why: str
+) -> None:
+    """Late readings, a rule, other feedback, or what is stored by now."""
+    told = replace(result(NOON, score=0.3), closed_by=closed_by, suppressed_by=rule)
+    assert observation(told, None).why_not.startswith(why)
 
 
 def test_what_is_on_its_way_is_followed_once_it_has_arrived() -> None:

@@ -10,6 +10,7 @@ from anomaly_assets.live.alerts.alert import Account, Alert, Message
 from anomaly_assets.live.alerts.book import Book
 from anomaly_assets.live.alerts.policy import Policy, decide, delivered, undelivered
 from anomaly_assets.live.alerts.rules import Observation, Thresholds, observe, observe_batch
+from anomaly_assets.live.alerts.withdrawals import LATE_READINGS
 from anomaly_assets.storage.alerts import SnoozeRow
 from anomaly_assets.streams.windows import WINDOW_SECONDS, window_of
 
@@ -56,6 +57,7 @@ class World:
         provisional: bool = False,
         windows_ago: int = 0,
         zone: str = "UTC",
+        why_not: str = LATE_READINGS,
     ) -> list[Alert]:
         """Take in the window that holds the present moment, or an earlier one."""
         start = int(window_of(self.now).timestamp()) - windows_ago * WINDOW_SECONDS
@@ -69,6 +71,7 @@ class World:
             provisional,
             Account(f"{entity} did something odd.") if explained else None,
             explained,
+            why_not=why_not,
         )
         changed = observe(self.book, seen, self.thresholds, self.now)
         self.book.apply(changed)
