@@ -116,7 +116,7 @@ def shown_commands() -> list[tuple[str, str]]:
             found += [
                 (str(page.relative_to(ROOT)), line)
                 for line in re.findall(
-                    r"^(?:.*[$(/ ])?anomaly-assets +([a-z].*)$", joined, re.MULTILINE
+                    r"^(?!kubectl)(?:.*[$(/ ])?anomaly-assets +([a-z].*)$", joined, re.MULTILINE
                 )
             ]
     return found
