@@ -8,67 +8,22 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from anomaly_assets.cli import (
-    alerts,
-    backups,
-    dashboard,
-    data,
-    demo,
-    evaluate,
-    feedback,
-    importing,
-    labels,
-    migrations,
-    models,
-    monitoring,
-    privacy,
-    retention,
-    runs,
-    serve,
-    suggestions,
-    tokens,
-    up,
-    views,
-    watch,
-    webhooks,
-    worker,
-)
+from anomaly_assets.cli.loading import Commands
 from anomaly_assets.errors import AnomalyAssetsError, SettingsError
 from anomaly_assets.logs import configure
 from anomaly_assets.settings import settings
 
 app = typer.Typer(
     name="anomaly-assets",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Watch sensor streams, find anomalies, learn normal gaps, explain why.",
 )
-for module in (
-    up,
-    demo,
-    data,
-    importing,
-    runs,
-    views,
-    watch,
-    labels,
-    suggestions,
-    feedback,
-    serve,
-    tokens,
-    alerts,
-    webhooks,
-    models,
-    dashboard,
-    monitoring,
-    evaluate,
-    privacy,
-    retention,
-    migrations,
-    backups,
-    worker,
-):
-    module.register(app)
+
+
+@app.callback()
+def anomaly_assets() -> None:
+    """Watch sensor streams, find anomalies, learn normal gaps, explain why."""
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ from anomaly_assets.cli.common import (
     who,
 )
 from anomaly_assets.errors import InputError
-from anomaly_assets.live.cache import ScoreCache
 from anomaly_assets.pipeline.privacy import count_stored, forget_entity
 from anomaly_assets.storage import migrate
 from anomaly_assets.storage.exporting import export_entity
@@ -115,7 +114,12 @@ def _show(counts: Mapping[str, int]) -> None:
 async def _forget_cached(deployment: Deployment, entity_id: str) -> bool | None:
     """Delete what Redis holds; None if it does not answer, False if there was nothing."""
     url = deployment.settings.redis_url
-    cache = ScoreCache(None if url is None else url.get_secret_value())
+    if url is None:
+        return False
+    # Of the extra `live`, which nothing else of this needs.
+    from anomaly_assets.live.cache import ScoreCache  # noqa: PLC0415
+
+    cache = ScoreCache(url.get_secret_value())
     try:
         deleted = await cache.forget(entity_id)
         return None if cache.figures.failures else deleted

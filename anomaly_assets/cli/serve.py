@@ -42,7 +42,7 @@ def serve(
         typer.Option(help="Score one shard of several, 0/2 the first of two; or some: 0,2/4."),
     ] = None,
 ) -> None:
-    """Take readings, score them at once and answer questions; Ctrl-C stores what waits, and ends.
+    """Take readings, score them at once and answer questions; Ctrl-C stores what waits.
 
     On SIGINT and SIGTERM no more requests are taken, those in progress are answered, and every
     reading that was waiting is stored. Several instances share the entities of a deployment when

@@ -38,7 +38,7 @@ def up(
     ] = None,
     live: Annotated[bool, typer.Option(help="Start the live API too.")] = True,
 ) -> None:
-    """Start database, migrations, Dagster webserver, daemon and live API; Ctrl-C stops them all."""
+    """Start database, migrations, Dagster's pages, daemon and live API; Ctrl-C stops them all."""
     options = settings()
     chosen = port or options.port
     _require_free(options.host, chosen, "--port or ANOMALY_ASSETS_PORT")

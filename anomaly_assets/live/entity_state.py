@@ -24,6 +24,8 @@ from anomaly_assets.streams.aggregation import MICROSECONDS, lookback_windows
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WindowRange, window_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from anomaly_assets.detection.system import DetectionState
     from anomaly_assets.live.models import RunningEpisode
     from anomaly_assets.live.options import PipelineOptions
@@ -370,6 +372,15 @@ class EntityState:
                 outcome.revision = earlier.revision + 1
                 changed.append(outcome)
         return changed
+
+    def remember(self, said: Iterable[Outcome]) -> None:
+        """Keep what an earlier state said of windows that this one has not computed itself.
+
+        They may be stored otherwise than they were said, and were not compared yet.
+        """
+        own = {o.window: o for o in said if o.window < self.closed_until} | self.outcomes
+        kept = sorted(own)[-self._options.remembered_windows :]
+        self.outcomes = OrderedDict((window, own[window]) for window in kept)
 
     def forget(self) -> None:
         """Let go of readings that nothing will be computed from any more."""

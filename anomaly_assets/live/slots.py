@@ -90,6 +90,7 @@ class Slot:
                 for outcome in live.replacing(earlier, list(live.outcomes.values()))
                 if outcome.window in earlier or outcome.window in new
             ]
+            live.remember(earlier.values())
         self.created_at = found.created_at
         self._take_in(live, now)
         return made

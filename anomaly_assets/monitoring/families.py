@@ -118,6 +118,7 @@ PIPELINE: Final = (
             "pipeline_explanations_dropped": "Explanations given up since too many waited.",
             "pipeline_subscribers_dropped": "Listeners that did not keep up.",
             "pipeline_database_errors": "Times the database was away; it is tried again.",
+            "pipeline_caught_up": "Readings found in the journal that nobody had told of.",
         },
     ),
     *_all(
@@ -128,6 +129,17 @@ PIPELINE: Final = (
             "pipeline_quarantined": "Entities that it cannot process.",
         },
     ),
+)
+
+#: Of an instance among several that share entities out.
+SHARING: Final = (
+    *_all("gauge", {"shards": "Shards that entities are shared out among."}),
+    *_all(
+        "gauge",
+        {"shard_owner": "Whether this instance scores the shard, 1, or stands by for it, 0."},
+        "shard",
+    ),
+    *_all("counter", {"readings_handed_over": "Readings stored here that another one scores."}),
 )
 
 #: Of the alerts; named as the fields of their counts.
@@ -250,7 +262,8 @@ ENTITIES: Final = (
 )
 
 FAMILIES: Final = {
-    family.name: family for family in (*LIVE, *PIPELINE, *ALERTS, *PROCESS, *DEPLOYMENT, *ENTITIES)
+    family.name: family
+    for family in (*LIVE, *PIPELINE, *SHARING, *ALERTS, *PROCESS, *DEPLOYMENT, *ENTITIES)
 }
 
 

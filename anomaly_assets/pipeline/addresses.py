@@ -128,6 +128,8 @@ def _apprise() -> Any:  # noqa: ANN401 - an untyped module
             "messages are sent by apprise, which is not installed: pip install anomaly-assets[live]"
         )
         raise SettingsError(msg) from error
+    # It logs addresses, which are secrets; what failed is asked of it and told without them.
+    apprise.logger.propagate = False
     return apprise
 
 

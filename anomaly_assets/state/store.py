@@ -116,7 +116,6 @@ class SnapshotStore:
         A snapshot that fails verification is passed over in favour of an older one, down to fresh
         state: the windows between are replayed by the caller.
         """
-        fresh = self._build(catalogue)
         refused: list[str] = []
         before = window
         while (found := self._newest(connection, entity_id, before)) is not None:
@@ -131,7 +130,7 @@ class SnapshotStore:
                 before = provenance.as_of - 1
             else:
                 return Restored(detector, provenance.as_of, tuple(refused), base_action, learnt)
-        return Restored(fresh, None, tuple(refused))
+        return Restored(self._build(catalogue), None, tuple(refused))
 
     def heads(self, connection: psycopg.Connection[Any], entities: Sequence[str]) -> dict[str, int]:
         """Return the newest ``as_of`` of each entity that has a snapshot."""
@@ -289,12 +288,14 @@ class SnapshotStore:
     def _newest(
         self, connection: psycopg.Connection[Any], entity_id: str, at_most: int
     ) -> tuple[Snapshot, int | None, Learnt] | None:
-        row = connection.execute(
-            f"SELECT {_COLUMNS}, {_LEARNT} "  # noqa: S608 - our own column names
-            "FROM model_snapshots WHERE entity_id = %s AND component = %s AND as_of <= %s "
-            "ORDER BY as_of DESC LIMIT 1",
-            (entity_id, self.component, datetime.fromtimestamp(at_most, tz=UTC)),
-        ).fetchone()
+        # In binary, or the blob would travel as text of twice its length.
+        with connection.cursor(binary=True) as cursor:
+            row = cursor.execute(
+                f"SELECT {_COLUMNS}, {_LEARNT} "  # noqa: S608 - our own column names
+                "FROM model_snapshots WHERE entity_id = %s AND component = %s AND as_of <= %s "
+                "ORDER BY as_of DESC LIMIT 1",
+                (entity_id, self.component, datetime.fromtimestamp(at_most, tz=UTC)),
+            ).fetchone()
         if row is None:
             return None
         return _snapshot(entity_id, self.component, row[:10]), row[10], Learnt(*row[11:14])

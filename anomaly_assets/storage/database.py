@@ -165,6 +165,10 @@ def _open(conninfo: str, what: str) -> Connection:
             connect_timeout=_CONNECT_TIMEOUT_SECONDS,
             application_name="anomaly_assets",
             options="-c TimeZone=UTC",
+            # A server whose machine is gone is missed after a minute, not after two hours.
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
         )
     except psycopg.OperationalError as error:
         msg = (

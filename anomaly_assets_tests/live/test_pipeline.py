@@ -326,6 +326,33 @@ def test_a_late_reading_of_a_stored_window_is_taken_in_before_the_replay(
     run_async(work())
 
 
+def test_late_readings_that_dagster_takes_in_first_are_told_all_the_same(
+    following: Following,
+) -> None:
+    """A run stores their windows before the live path has revised them, and it is restored."""
+
+    async def work() -> None:
+        sent = people_sending(["ann"], TWO_HOURS)
+        held_back = [r for r in sent if r.stream_id == "heart_rate"][60:64]
+        await following.start()
+        subscription = following.pipeline.subscribe()
+        rest = [r for r in sent if r not in held_back]
+        await following.send(rest, until=TWO_HOURS.end_time + 11 * MINUTES)
+        for late in append(following.database, held_back):
+            await following.pipeline.process_stream("ann", late.stream_id, late.at, late.value)
+        following.run(TWO_HOURS)
+        await following.wait(following.clock.now + 10 * MINUTES)
+        assert following.pipeline.counts.restored == 2
+        assert await following.pipeline.check() == []
+        await following.pipeline.settled()
+        assert following.pipeline.differences == 0
+        await following.pipeline.stop()
+        following.told = [r async for r in subscription if r.window_start < TWO_HOURS.end_time]
+        assert_as_stored(following, TWO_HOURS, ("ann",))
+
+    run_async(work())
+
+
 def test_readings_that_came_another_way_are_taken_over(following: Following) -> None:
     """What only the journal was told is said once it is stored, and is no difference."""
 

@@ -1,4 +1,4 @@
-"""Many entities with thirty streams each, and their readings in the journal."""
+"""Entities with some streams each, thirty unless told, and their readings in the journal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import yaml
 
 from anomaly_assets.evaluation.simulator import wide_testbed
-from anomaly_assets.evaluation.simulator.generic import START
+from anomaly_assets.evaluation.simulator.generic import START, synthetic_catalogue
+from anomaly_assets.evaluation.simulator.wide import WIDE_KINDS
 from anomaly_assets.storage.journal import append_of_many
 from anomaly_assets.storage.partitions import ensure_partitions
 from anomaly_assets.streams.aggregation import Readings
@@ -17,8 +18,10 @@ from anomaly_assets.streams.loading import load_catalogue
 from anomaly_assets.streams.windows import WINDOW_SECONDS, WINDOWS_PER_DAY, WindowRange
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from anomaly_assets.evaluation.simulator.faults import FaultKind
     from anomaly_assets.storage.database import Database
     from anomaly_assets.streams.catalogue import Catalogue
     from anomaly_assets.streams.windows import FloatArray
@@ -43,13 +46,13 @@ def windows_of(first: int, count: int) -> WindowRange:
     return WindowRange(start, start + count * WINDOW_SECONDS)
 
 
-def write_catalogue(folder: Path) -> Path:
-    """Write the catalogue of the thirty streams as a file that a deployment can load."""
-    bed = wide_testbed(STREAMS, days=1, kinds=())
-    path = folder / "thirty.yaml"
+def write_catalogue(folder: Path, streams: int = STREAMS) -> Path:
+    """Write the catalogue of so many streams as a file that a deployment can load."""
+    catalogue = synthetic_catalogue(streams)
+    path = folder / f"streams_{streams}.yaml"
     document = {
-        "name": "thirty",
-        "groups": [{"id": group} for group in bed.catalogue.group_ids],
+        "name": f"streams-{streams}",
+        "groups": [{"id": group} for group in catalogue.group_ids],
         "streams": [
             {
                 "id": stream.id,
@@ -57,7 +60,7 @@ def write_catalogue(folder: Path) -> Path:
                 "group": stream.group,
                 "aggregation": stream.aggregation.value,
             }
-            for stream in bed.catalogue.streams
+            for stream in catalogue.streams
         ],
     }
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
@@ -73,14 +76,29 @@ class Bed:
         File that :func:`write_catalogue` made.
     seed
         Of everything random.
+    kinds
+        What goes wrong with the first entity, every 16 to 24 hours; with the others later.
+
+    Attributes
+    ----------
+    faults : list of int
+        Numbers of the windows in which something begins to go wrong with the first entity.
     """
 
-    def __init__(self, catalogue: Path, seed: int = 5) -> None:
+    def __init__(
+        self, catalogue: Path, seed: int = 5, kinds: Sequence[FaultKind] = WIDE_KINDS
+    ) -> None:
         self.path = catalogue
         self.catalogue: Catalogue = load_catalogue(catalogue)
-        bed = wide_testbed(STREAMS, days=DAYS + 6, seed=seed, first_day=0)
+        streams, days = len(self.catalogue.streams), DAYS + 6
+        bed = wide_testbed(streams, days=days, seed=seed, first_day=0, kinds=kinds)
         # The second half, in which the hidden causes have come to swing.
-        self._values: FloatArray = bed.block.values[-DAYS * WINDOWS_PER_DAY :]
+        first = (days - DAYS) * WINDOWS_PER_DAY
+        self._values: FloatArray = bed.block.values[first:]
+        begins = [
+            (int(label.start.timestamp()) - START) // WINDOW_SECONDS - first for label in bed.labels
+        ]
+        self.faults = [number for number in begins if number >= 0]
 
     def watch(self, database: Database, count: int, windows: WindowRange) -> None:
         """Put the entities and all their readings of some windows into a database."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fastapi import HTTPException
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from anomaly_assets.monitoring.families import gauge, single
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,19 +91,7 @@ class SharingFigures(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every figure."""
         own = self._ownership
-        yield GaugeMetricFamily(
-            "anomaly_assets_shards", "Shards that entities are shared out among.", own.shards
-        )
-        owner = GaugeMetricFamily(
-            "anomaly_assets_shard_owner",
-            "Whether this instance scores the shard (1) or stands by for it (0).",
-            labels=["shard"],
-        )
-        for shard in sorted(own.wanted):
-            owner.add_metric([str(shard)], float(shard in own.owned))
-        yield owner
-        yield CounterMetricFamily(
-            "anomaly_assets_readings_handed_over",
-            "Readings stored here that another instance scores.",
-            self._writer.figures.handed_over,
-        )
+        yield single("shards", own.shards)
+        roles = [((str(shard),), float(shard in own.owned)) for shard in sorted(own.wanted)]
+        yield gauge("shard_owner", roles)
+        yield single("readings_handed_over", self._writer.figures.handed_over)
