@@ -17,6 +17,10 @@ NAME ?=
 export DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS := 1
 export DAGSTER_EVENT_BATCH_SIZE := 1000
 
+# Where the environment keeps Python from keeping compiled modules, each process compiles all that it
+# imports anew: Dagster then starts in three times the time, and the tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo dev topology test lint types format docs bench evaluate clean
 
 help: ## Show this help

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -52,13 +53,31 @@ def watched(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Database]:
     """Return a database with the readings of a few people, and the settings that name it."""
-    monkeypatch.setenv("DATABASE_URL", database.url)
-    monkeypatch.setenv("ANOMALY_ASSETS_HOME", str(tmp_path))
-    monkeypatch.setenv("ANOMALY_ASSETS_WINDOW_START", WINDOWS.start_time.isoformat())
-    settings.cache_clear()
+    _use(monkeypatch, database, tmp_path)
     load_people(database, PEOPLE)
     yield database
     settings.cache_clear()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run with single steps leaves, which one in shards has to leave too."""
+
+    rows: dict[str, tuple[int, str]]
+    told: dict[str, dict[str, object]]
+    passed: dict[tuple[dg.AssetKey, str], bool]
+
+
+@pytest.fixture(scope="module")
+def single(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Return the outcome of a run with single steps, on a database of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        _use(patch, module_database, tmp_path_factory.mktemp("home"))
+        load_people(module_database, PEOPLE)
+        result = execute_run(SINGLE_STEPS)
+    settings.cache_clear()
+    assert result.success
+    return Outcome(fingerprint(module_database), told(result), passed(result))
 
 
 def execute_run(
@@ -88,14 +107,18 @@ def told(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
     }
 
 
-def forget(database: Database) -> None:
-    """Delete all results and states."""
-    execute(
-        database,
-        "TRUNCATE time_series_data, anomaly_scores, stream_health, gap_patterns, "
-        "causal_explanations, model_snapshots",
-    )
-    execute(database, "UPDATE entities SET aggregated_until = NULL")
+def passed(result: dg.ExecuteInProcessResult) -> dict[tuple[dg.AssetKey, str], bool]:
+    """Return whether each check passed."""
+    return {
+        (one.asset_key, one.check_name): one.passed for one in result.get_asset_check_evaluations()
+    }
+
+
+def _use(patch: pytest.MonkeyPatch, database: Database, home: Path) -> None:
+    patch.setenv("DATABASE_URL", database.url)
+    patch.setenv("ANOMALY_ASSETS_HOME", str(home))
+    patch.setenv("ANOMALY_ASSETS_WINDOW_START", WINDOWS.start_time.isoformat())
+    settings.cache_clear()
 
 
 def test_the_assets_are_the_same_to_whoever_looks() -> None:
@@ -118,24 +141,17 @@ def test_the_assets_are_the_same_to_whoever_looks() -> None:
     assert graphs[1].get(dg.AssetKey("tier1_models")).pools == {"model_state"}
 
 
-def test_shards_leave_the_rows_and_records_of_single_steps(watched: Database) -> None:
+def test_shards_leave_the_rows_and_records_of_single_steps(
+    watched: Database, single: Outcome
+) -> None:
     """Same rows to the last bit, same metadata of every asset, same partitions and checks."""
-    single = execute_run(SINGLE_STEPS)
-    assert single.success
-    rows = fingerprint(watched)
-    forget(watched)
-
     result = execute_run(IN_SHARDS)
 
     assert result.success
-    assert fingerprint(watched) == rows
-    assert told(result) == told(single)
+    assert fingerprint(watched) == single.rows
+    assert told(result) == single.told
     assert told(result)["tier1_models"]["entities"] == len(PEOPLE)
-    passed = [
-        {(one.asset_key, one.check_name): one.passed for one in run.get_asset_check_evaluations()}
-        for run in (single, result)
-    ]
-    assert passed[0] == passed[1]
+    assert passed(result) == single.passed
     shards = {Shard(number, SHARDS).key for number in range(SHARDS)}
     steps = {event.step_key for event in result.all_events if event.is_step_success}
     assert {step.partition("[")[2].rstrip("]") for step in steps if step} - {""} == {
@@ -143,26 +159,20 @@ def test_shards_leave_the_rows_and_records_of_single_steps(watched: Database) ->
     }
 
 
-def test_window_by_window_leaves_the_same_rows_too(watched: Database) -> None:
+def test_window_by_window_leaves_the_same_rows_too(watched: Database, single: Outcome) -> None:
     """Single windows, where entities of a shard share transactions, leave the rows of one range."""
-    half = WindowRange(WINDOWS.start, WINDOWS.start + 18 * WINDOW_SECONDS)
-    assert execute_run(SINGLE_STEPS).success
-    rows = fingerprint(watched)
-    forget(watched)
+    half = WindowRange(WINDOWS.start, WINDOWS.end - 6 * WINDOW_SECONDS)
     assert execute_run(IN_SHARDS, half).success
     for start in range(half.end, WINDOWS.end, WINDOW_SECONDS):
         windows = WindowRange(start, start + WINDOW_SECONDS)
         assert execute_run(IN_SHARDS, windows).success
-    assert fingerprint(watched) == rows
+    assert fingerprint(watched) == single.rows
 
 
 def test_a_shard_that_fails_leaves_the_others_done_and_nothing_recorded(
-    watched: Database, monkeypatch: pytest.MonkeyPatch
+    watched: Database, single: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run fails visibly, the other shards' rows are there, and the same run again mends it."""
-    assert execute_run(SINGLE_STEPS).success
-    rows = fingerprint(watched)
-    forget(watched)
     processed = module._processed
 
     def failing(deployment: object, shard: Shard, windows: WindowRange) -> object:
@@ -186,7 +196,7 @@ def test_a_shard_that_fails_leaves_the_others_done_and_nothing_recorded(
 
         assert execute_run(IN_SHARDS, instance=instance).success
         assert len(instance.get_materialized_partitions(key)) == len(WINDOWS)
-    assert fingerprint(watched) == rows
+    assert fingerprint(watched) == single.rows
 
 
 @pytest.mark.usefixtures("watched")

@@ -94,7 +94,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 90.0) 
         time.sleep(0.1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def expected(
     module_database: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[int, str]]:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 ENTITY = "ann"
-#: A day, 288 windows.
-HOURS = 24
+#: Enough for a causal network at the last full hour.
+HOURS = 6
 PIPELINE = (
     "raw_readings",
     "tier1_models",
@@ -64,7 +64,7 @@ def free_port() -> int:
 
 
 class Running:
-    """One deployment and its ``up``, whose person has been reporting for a day until now."""
+    """One deployment and its ``up``, whose person has been reporting for hours until now."""
 
     def __init__(self) -> None:
         # Not pytest's own folder: that one is closed to the user the server runs as under root.
@@ -90,7 +90,7 @@ class Running:
         }
 
     def ingest(self) -> None:
-        """Put the readings of the day until now into the journal."""
+        """Put the readings of the hours until now into the journal."""
         frame = simulate(5, [ENTITY], start=self.windows.start_time, days=1).readings
         path = self.home / "readings.parquet"
         frame[frame["timestamp"] < self.windows.end_time].to_parquet(path, index=False)

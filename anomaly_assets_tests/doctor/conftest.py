@@ -31,7 +31,7 @@ def patient(
     for suffix in ("", "_dagster"):
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
                     sql.Identifier(_NAME + suffix), sql.Identifier(seeded.database.name + suffix)
                 )
             )

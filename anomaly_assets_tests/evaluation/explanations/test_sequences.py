@@ -26,8 +26,8 @@ def test_the_courses_are_as_hard_as_they_are_meant_to_be() -> None:
 
 def test_labels_help_where_courses_depart_from_the_templates() -> None:
     """Sixty labelled courses of persons with habits are worth more than ten points."""
-    plain = sequences.measure_sequences(range(3), personal=True)
-    labelled = sequences.measure_sequences(range(3), labelled=60, personal=True)
+    plain = sequences.measure_sequences([0], personal=True)
+    labelled = sequences.measure_sequences([0], labelled=60, personal=True)
     assert labelled["0"] >= plain["0"] + 0.08
     assert labelled["25"] >= plain["25"] + 0.05
 
