@@ -76,8 +76,8 @@ def test_an_hour_of_networks_shows_what_they_are(deployment: Deployment) -> None
     rows = query(deployment.database, "SELECT entity_id, fitted_at FROM causal_networks ORDER BY 1")
     assert rows == [("ann", END), ("bob", END)]
     assert (metadata["dagster/row_count"], metadata["entities"]) == (2, 2)
-    assert metadata["nodes"] > 40
-    assert metadata["edges"] > 30
+    assert metadata["nodes"] >= 30
+    assert metadata["edges"] >= 20
     assert 0.0 < metadata["fit_quality"] <= 1.0
     assert 47.0 < metadata["age_hours"] < 50.0
     assert "| ann |" in metadata["networks"]

@@ -31,8 +31,8 @@ def test_three_kills_lose_nothing_and_change_nothing() -> None:
     plan = Plan(rounds=3, seed=7, hours=1, people=1, kinds=("api", "database", "redis"))
     found = carry_out(plan)
     assert sum(found["kills"].values()) >= 3
-    assert found["acknowledged"] > 500
-    assert found["compared_rows"] > 500
+    assert found["acknowledged"] > 100
+    assert found["compared_rows"] > 100
     assert (found["lost"], found["duplicated"], found["different_rows"]) == (0, 0, 0), found
     assert found["live_differences"] == 0
 

@@ -44,7 +44,13 @@ PIPELINE = (
     "explanations",
 )
 #: Assets with partitions of their own.
-BESIDE = ("daily_report", "causal_network", "structure_suggestions", "model_backups")
+BESIDE = (
+    "daily_report",
+    "causal_network",
+    "structure_suggestions",
+    "model_backups",
+    "meta_learner",
+)
 _POLL_SECONDS = 0.25
 
 

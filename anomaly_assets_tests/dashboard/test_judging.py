@@ -231,7 +231,7 @@ def test_a_rejected_suggestion_is_shown_no_more(pages: Pages, person: httpx.Clie
     number = suggestion(pages, ANN)
     answer = decide(person, number, "reject")
     assert f"Suggestion {number} rejected" in answer.text
-    assert f'value="{number}"' not in person.get("/ui/suggestions").text
+    assert f'name="suggestion" value="{number}"' not in person.get("/ui/suggestions").text
     assert "rejected" in person.get("/ui/suggestions", params={"status": "all"}).text
 
 

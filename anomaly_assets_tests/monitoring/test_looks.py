@@ -112,7 +112,7 @@ def test_dagster_is_seen(seeded: Seeded) -> None:
     """Heartbeats, runs by job and status, failed checks and ticks, from Dagster's own tables."""
     found = metrics(seeded.deployment)
     assert found["dagster_up"][()] == 1
-    assert 0 <= found["dagster_heartbeat_age_seconds"]["SENSOR",] < 600
+    assert 0 <= found["dagster_heartbeat_age_seconds"]["SENSOR",] < 3600
     assert found["dagster_runs_1d"]["process_windows", "SUCCESS"] == 1
     assert found["dagster_runs_1d"]["process_windows", "FAILURE"] == 1
     assert found["dagster_failed_checks"][()] >= 1
