@@ -9,8 +9,8 @@ UV := sh scripts/uv.sh
 PY := .venv/bin/python
 # Options handed on: make test ARGS="-k gaps", make demo ARGS="--help"
 ARGS ?=
-# Test processes; each one starts its own database.
-WORKERS ?= 2
+# Test processes; each one starts its own database. More than cores, as they mostly wait for servers.
+WORKERS ?= 3
 NAME ?=
 
 # Without these two Dagster records partitions one by one, and a backfill takes ten times as long.

@@ -8,12 +8,14 @@ import pytest
 
 from anomaly_assets.storage import migrate
 from anomaly_assets.storage.database import Database, ensure_database
+from anomaly_assets_tests.dashboard.browsing import chromium
 from anomaly_assets_tests.dashboard.world import Pages, seeded, serving_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +37,11 @@ def person(pages: Pages) -> httpx.Client:
 def reader(pages: Pages) -> httpx.Client:
     """Return somebody who may only look."""
     return pages.person(write=False)
+
+
+# Playwright keeps an event loop in the thread, which tests of other modules may want to run.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Return the system's Chromium."""
+    with chromium() as running:
+        yield running

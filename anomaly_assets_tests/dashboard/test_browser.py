@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from anomaly_assets.pipeline import feedback
+from anomaly_assets_tests.dashboard.browsing import (
+    NARROW,
+    NEEDS_CHROMIUM,
+    PATIENCE_MS,
+    WIDE,
+    Window,
+    barriers,
+    drawn,
+)
 from anomaly_assets_tests.dashboard.world import (
     ANN,
     FULL,
@@ -25,60 +32,7 @@ from anomaly_assets_tests.pipeline.people import execute
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CHROMIUM: Final = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.xdist_group("pages"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path (apt install chromium)"),
-]
-_ARGUMENTS: Final = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-_PATIENCE_MS: Final = 30_000
-WIDE: Final = {"width": 1440, "height": 900}
-NARROW: Final = {"width": 390, "height": 840}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Return the system's Chromium."""
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
-        yield running
-        running.close()
-
-
-class Window:
-    """A browser window; whatever its console complains about fails the test."""
-
-    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
-        self.context = browser.new_context(base_url=url, **options)
-        self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(_PATIENCE_MS)
-        self.complaints: list[str] = []
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", lambda line: self._note(line.type, line.text))
-        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-
-    def _note(self, kind: str, text: str) -> None:
-        if kind in {"error", "warning"} and "Failed to load resource" not in text:
-            self.complaints.append(text)
-
-    def login(self, secret: str, leads_to: str = "**/ui/**") -> Page:
-        """Type a token into the form."""
-        self.page.goto("/ui/login")
-        self.page.get_by_label("Token", exact=True).fill(secret)
-        self.page.get_by_role("button", name="Log in").click()
-        self.page.wait_for_url(leads_to)
-        return self.page
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture
@@ -90,14 +44,6 @@ def window(browser: Browser, pages: Pages) -> Iterator[Window]:
     made.context.close()
     execute(pages.deployment.database, "DELETE FROM labels")
     assert made.complaints == []
-
-
-def drawn(page: Page, *names: str) -> None:
-    """Wait until drawings are there."""
-    for name in names:
-        expect(page.locator(f"#{name}")).to_have_attribute(
-            "data-drawn", "yes", timeout=_PATIENCE_MS
-        )
 
 
 def paths_of(pages: Pages) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -152,21 +98,6 @@ def forget_feedback(pages: Pages) -> None:
     """Leave no feedback behind."""
     tables = "feedback_versions, window_decisions, rule_suggestions"
     execute(pages.deployment.database, f"TRUNCATE {tables}")
-
-
-def barriers(page: Page) -> list[str]:
-    """Return what axe calls serious or critical; the dark page differs in its colours only."""
-    colours = {"runOnly": ["color-contrast", "link-in-text-block"], "resultTypes": ["violations"]}
-    violations = Axe().run(page).response["violations"]
-    page.emulate_media(color_scheme="dark")
-    violations += Axe().run(page, options=colours).response["violations"]
-    page.emulate_media(color_scheme="light")
-    return [
-        f"{one['id']}: {node['html'][:160]}: {node.get('failureSummary', '')[:200]}"
-        for one in violations
-        if one["impact"] in {"serious", "critical"}
-        for node in one["nodes"][:3]
-    ]
 
 
 def test_log_in_be_refused_and_log_out(browser: Browser, pages: Pages) -> None:
@@ -322,7 +253,7 @@ def test_roll_back_a_model(window: Window, pages: Pages) -> None:
     row.get_by_role("button", name=f"Roll back to version {number}").click()
     expect(notice).to_contain_text(f"set back to version {number}")
     done = page.locator("#models tr", has_text="alarms all night")
-    expect(done).to_contain_text("done", timeout=8 * _PATIENCE_MS)
+    expect(done).to_contain_text("done", timeout=8 * PATIENCE_MS)
     expect(done).to_contain_text("rows of")
     execute(pages.deployment.database, "DELETE FROM superseded_results")
     execute(pages.deployment.database, "DELETE FROM model_actions")

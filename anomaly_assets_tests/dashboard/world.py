@@ -101,9 +101,10 @@ def _quoted() -> str:
     return HOSTILE_STREAM.replace("'", "''")
 
 
-def suggest(deployment: Deployment, entity: str, cause: str = "app_launches") -> None:
+def suggest(
+    deployment: Deployment, entity: str, cause: str = "app_launches", effect: str = "cpu_load"
+) -> None:
     """Store a suggested edge of an entity."""
-    effect = "cpu_load"
     edge = Proposal(
         SuggestionKind.EDGE,
         f"{cause} -> {effect}",

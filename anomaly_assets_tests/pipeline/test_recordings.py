@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from anomaly_assets.detection.health import StreamHealthTracker
-from anomaly_assets.evaluation.recordings import (
-    DATA_SETTING,
-    Recording,
-    Shape,
-    data_folder,
-    recording,
-)
-from anomaly_assets.ingestion.ingest import IngestOptions, ingest_files
-from anomaly_assets.pipeline.replay import range_of_readings
+from anomaly_assets.evaluation.recordings import recording
 from anomaly_assets.pipeline.tiers import read_block
-from anomaly_assets.pipeline.whole import process
 from anomaly_assets.storage import results
-from anomaly_assets.storage.database import Database
-from anomaly_assets.streams.windows import WINDOWS_PER_DAY, BoolArray, WindowRange
+from anomaly_assets_tests.pipeline.recorded import NEEDS_RECORDINGS, process_two_days
 from anomaly_assets_tests.pipeline.support import deployment_of
 
-pytestmark = [
-    pytest.mark.recordings,
-    pytest.mark.skipif(
-        not data_folder().is_dir(),
-        reason=f"no recordings at {data_folder()}: set {DATA_SETTING} to the folder that has them",
-    ),
-]
+if TYPE_CHECKING:
+    from pathlib import Path
 
-DAYS = 2
+    from anomaly_assets.storage.database import Database
+    from anomaly_assets.streams.windows import BoolArray
+
+pytestmark = NEEDS_RECORDINGS
+
 NAMES = ("extrasensory/es_098A72A5", "asd/omi-01")
 
 
@@ -56,38 +43,8 @@ class Outcome:
 def outcome(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> Outcome:
     """Process two days of a recording and read back what was stored."""
     found = recording(request.param)
-    return _processed(found, _two_days(found, tmp_path), database, tmp_path)
-
-
-def _two_days(found: Recording, folder: Path) -> Path:
-    table = pd.read_csv(found.files[0])
-    if found.shape is Shape.WIDE:
-        kept = table.head(DAYS * WINDOWS_PER_DAY)
-    else:
-        times = pd.to_datetime(table["timestamp"], utc=True)
-        kept = table[times < times.min() + pd.Timedelta(days=DAYS)]
-    path = folder / "two_days.csv"
-    kept.to_csv(path, index=False)
-    return path
-
-
-def _processed(found: Recording, path: Path, database: Database, home: Path) -> Outcome:
-    deployment = deployment_of(database, home)
-    report = ingest_files(
-        database,
-        [path],
-        catalogue=deployment.catalogue(found.catalogue),
-        catalogue_name=found.catalogue,
-        entity_id=found.entity,
-        options=_options(found),
-    )
-    assert report.accepted
-    assert not report.rejected
-    known = range_of_readings(deployment)
-    assert known is not None
-    windows = WindowRange.between(*known)
-    for _ in process(deployment, windows):
-        pass
+    deployment = deployment_of(database, tmp_path)
+    windows = process_two_days(deployment, found)
     entity = deployment.entity(found.entity)
     with database.connect() as connection:
         observed = read_block(connection, entity, windows).available
@@ -105,17 +62,6 @@ def _processed(found: Recording, path: Path, database: Database, home: Path) -> 
         scored=np.isfinite(individual.score),
         final_known=np.isfinite(final.score),
         scores_valid=bool(((known_scores >= 0.0) & (known_scores <= 1.0)).all()),
-    )
-
-
-def _options(found: Recording) -> IngestOptions:
-    if found.shape is Shape.LONG:
-        return IngestOptions()
-    start: datetime | None = found.start
-    return IngestOptions(
-        start=start,
-        step=timedelta(seconds=found.step_seconds),
-        ignore_columns=frozenset({"split", "label"}),
     )
 
 
