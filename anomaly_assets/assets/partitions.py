@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anomaly_assets.settings import Settings
 
 KEY_FORMAT = "%Y-%m-%d-%H:%M"
+SCHEDULE = "*/5 * * * *"
 #: Dagster recommends no more partitions an asset; 347 days of 5-minute windows.
 MOST_PARTITIONS = 100_000
 
@@ -38,7 +39,7 @@ def window_partitions(settings: Settings, now: datetime) -> dg.TimeWindowPartiti
     return dg.TimeWindowPartitionsDefinition(
         start=first_partition(settings, now).strftime(KEY_FORMAT),
         end=None if end is None else window_of(end).strftime(KEY_FORMAT),
-        cron_schedule="*/5 * * * *",
+        cron_schedule=SCHEDULE,
         fmt=KEY_FORMAT,
         timezone="UTC",
     )

@@ -12,11 +12,15 @@ from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.utils import pg_url_from_config
 
+from anomaly_assets.automation import window_partitions
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dagster._core.events.log import EventLogEntry
     from dagster._serdes import ConfigurableClassData
+
+window_partitions.install()
 
 
 class RangeEventLogStorage(PostgresEventLogStorage):

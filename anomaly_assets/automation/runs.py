@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
+from anomaly_assets.assets.partitions import WINDOWS
 from anomaly_assets.automation.sensors import range_tags
 
 if TYPE_CHECKING:
@@ -55,9 +57,16 @@ def run_windows(
     """
     tags = range_tags(windows)
     if isinstance(job, dg.JobDefinition):
-        return _outcome(job.execute_in_process(instance=instance, tags=tags, raise_on_error=False))
-    with dg.execute_job(job, instance=instance, tags=tags) as result:
-        return _outcome(result)
+        result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+        outcome = _outcome(result)
+    else:
+        with dg.execute_job(job, instance=instance, tags=tags) as led:
+            outcome = _outcome(led)
+    # What the pages show of partitions: here, and not while somebody waits for the first of them.
+    definition = job if isinstance(job, dg.JobDefinition) else job.get_definition()
+    for asset in definition.asset_layer.executable_asset_keys:
+        get_and_update_asset_status_cache_value(instance, asset, WINDOWS)
+    return outcome
 
 
 def _outcome(result: ExecutionResult) -> RunOutcome:

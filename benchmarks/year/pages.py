@@ -65,8 +65,9 @@ def measure(environment: dict[str, str]) -> dict[str, float]:
             }
             browser.close()
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
+        # A server that still answers an abandoned page does not hear a polite request for minutes.
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
     return figures
 
 
