@@ -22,12 +22,14 @@ from anomaly_assets.evaluation.simulator.simulation import DEFAULT_START
 from anomaly_assets.live.api import create_app
 from anomaly_assets.live.api.server import LiveServer
 from anomaly_assets.pipeline.deployment import Deployment
+from anomaly_assets.pipeline.labels import judge
 from anomaly_assets.pipeline.whole import process
 from anomaly_assets.settings import Settings
 from anomaly_assets.storage import journal, migrate
 from anomaly_assets.storage.database import Database
 from anomaly_assets.storage.embedded import EmbeddedServer
 from anomaly_assets.storage.entities import ensure_entity
+from anomaly_assets.storage.labels import Opinion, Verdict
 from anomaly_assets.streams.aggregation import Readings
 from anomaly_assets.streams.loading import load_catalogue
 from anomaly_assets.streams.windows import WindowRange
@@ -93,6 +95,7 @@ def seed(deployment: Deployment) -> WindowRange:
     windows = WindowRange.between(DEFAULT_START, DEFAULT_START + timedelta(days=DAYS))
     for _ in process(deployment, windows):
         pass
+    judge_all(deployment)
     with deployment.database.connect() as connection:
         connection.execute(
             "INSERT INTO entities (entity_id) SELECT 'crowd-' || n FROM generate_series(1, %s) n",
@@ -100,6 +103,18 @@ def seed(deployment: Deployment) -> WindowRange:
         )
         connection.execute("VACUUM ANALYZE")
     return windows
+
+
+def judge_all(deployment: Deployment) -> None:
+    """Judge every strong episode, by turns, so that the page of feedback has something to count."""
+    with deployment.database.connect() as connection:
+        starts = connection.execute(
+            "SELECT timestamp FROM causal_explanations WHERE peak_score > %s ORDER BY timestamp",
+            (deployment.settings.explanation_threshold,),
+        ).fetchall()
+    for number, (start,) in enumerate(starts):
+        verdict = Verdict.FALSE_ALARM if number % 2 else Verdict.CONFIRMED
+        judge(deployment, deployment.entity(WHO), Opinion(verdict, "benchmark"), start)
 
 
 def pages(deployment: Deployment, windows: WindowRange) -> dict[str, str]:
@@ -124,6 +139,9 @@ def pages(deployment: Deployment, windows: WindowRange) -> dict[str, str]:
         "gaps": f"/ui/gaps?{month}",
         "episodes": f"/ui/episodes?{month}&strong=0",
         "suggestions": "/ui/suggestions",
+        "feedback": "/ui/feedback?status=all",
+        "proposal": f"/ui/feedback/proposal?id={WHO}",
+        "models": f"/ui/models?id={WHO}",
         "settings": "/ui/settings",
     }
 
