@@ -29,7 +29,8 @@ from anomaly_assets.storage import journal, migrate
 from anomaly_assets.storage.database import Database
 from anomaly_assets.storage.embedded import EmbeddedServer
 from anomaly_assets.storage.entities import ensure_entity
-from anomaly_assets.storage.labels import Opinion, Verdict
+from anomaly_assets.storage.identifiers import Verdict
+from anomaly_assets.storage.labels import Opinion
 from anomaly_assets.streams.aggregation import Readings
 from anomaly_assets.streams.loading import load_catalogue
 from anomaly_assets.streams.windows import WindowRange

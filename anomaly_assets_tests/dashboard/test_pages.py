@@ -65,6 +65,17 @@ def test_the_overview_names_everybody_with_state_and_sparkline(person: httpx.Cli
     assert text.count("no scores yet") == len(NAMES)
 
 
+def test_recordings_of_long_ago_show_their_last_days(pages: Pages, person: httpx.Client) -> None:
+    """Lists of episodes end where the data do and say so; one's own data count, not others'."""
+    for path in ("/", "/episodes"):
+        text = shown(person, path, **({} if path == "/" else {"strong": "0"}))
+        assert f'until <time datetime="{WINDOWS.end_time:%Y-%m-%dT%H:%M:%SZ}"' in text
+        assert "/ui/episode?anomaly=" in text
+    alone = pages.person(entity_id=NAMES[0])
+    assert "until" not in shown(alone, "/").split("Latest episodes")[1][:300]
+    assert "No episode matches" in shown(alone, "/episodes", strong="0")
+
+
 def test_the_overview_filters_sorts_and_pages(person: httpx.Client) -> None:
     """Filters are in the address; HTMX gets the list alone."""
     one = shown(person, "/", q="AN")

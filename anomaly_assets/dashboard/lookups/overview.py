@@ -139,6 +139,16 @@ def everybody(
     return found
 
 
+def processed_until(connection: Connection, entity_id: str | None = None) -> datetime | None:
+    """Return the end of the last processed window, of one entity or of any; None: there is none."""
+    row = connection.execute(
+        "SELECT max(aggregated_until) FROM entities "
+        "WHERE %(only)s::text IS NULL OR entity_id = %(only)s",
+        {"only": entity_id},
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def with_last_day(connection: Connection, shown: Iterable[Doing]) -> None:
     """Add sparkline and coverage to those that are shown."""
     wanted = {one.entity_id: one for one in shown if one.processed_until is not None}

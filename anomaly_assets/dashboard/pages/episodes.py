@@ -11,6 +11,7 @@ from anomaly_assets.dashboard.addresses import (
     span_asked,
 )
 from anomaly_assets.dashboard.lookups.episodes import JUDGED, ORDERS, EpisodeRow, Wanted, episodes
+from anomaly_assets.dashboard.lookups.overview import processed_until
 from anomaly_assets.errors import CatalogueError
 from anomaly_assets.live.gate import usable_entity
 
@@ -30,7 +31,8 @@ def show(visit: Visit) -> Response:
     asked = visit.asked
     entity = usable_entity(asked.get("id", "")) or None
     own = visit.principal.entity_id
-    span = span_asked(asked, "UTC", visit.now)
+    until = processed_until(visit.connection, own or entity) or visit.now
+    span = span_asked(asked, "UTC", until)
     wanted = Wanted(
         entity_id=own or entity,
         start=span.start,
@@ -52,6 +54,7 @@ def show(visit: Visit) -> Response:
         wanted=wanted,
         entity=entity or "",
         span=span,
+        until=until,
         presets=PRESETS,
         total=total,
         page=page,

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from anomaly_assets.dashboard.addresses import choice_asked, number_asked
 from anomaly_assets.dashboard.drawing import sparkline
 from anomaly_assets.dashboard.lookups.episodes import Wanted, episodes
-from anomaly_assets.dashboard.lookups.overview import Doing, Status, everybody, with_last_day
+from anomaly_assets.dashboard.lookups.overview import (
+    Doing,
+    Status,
+    everybody,
+    processed_until,
+    with_last_day,
+)
 from anomaly_assets.dashboard.pages.episodes import zone_of
 
 if TYPE_CHECKING:
@@ -42,11 +48,12 @@ def show(visit: Visit) -> Response:
     text = asked.get("q", "").replace("\x00", "")[:200].strip()
     status = choice_asked(asked, "status", set(Status), "")
     order = choice_asked(asked, "sort", _ORDERS, "urgency")
+    own = visit.principal.entity_id
     found = everybody(
         visit.connection,
         visit.now,
         threshold=visit.threshold,
-        only=visit.principal.entity_id,
+        only=own,
         text=text,
     )
     counts = Counter(one.status for one in found)
@@ -56,9 +63,8 @@ def show(visit: Visit) -> Response:
     page = min(number_asked(asked, "page", 1, _MOST_PAGES), pages)
     shown = chosen[(page - 1) * PER_PAGE : page * PER_PAGE]
     with_last_day(visit.connection, shown)
-    latest = Wanted(
-        visit.principal.entity_id, start=visit.now - _LATEST_SPAN, min_score=visit.threshold
-    )
+    until = processed_until(visit.connection, own) or visit.now
+    latest = Wanted(own, start=until - _LATEST_SPAN, min_score=visit.threshold)
     return visit.render(
         "_overview.html" if visit.partial else "overview.html",
         shown=shown,
@@ -76,4 +82,5 @@ def show(visit: Visit) -> Response:
         spark=lambda one: sparkline(one.spark, *SPARK_SIZE),
         spark_size=SPARK_SIZE,
         threshold=visit.threshold,
+        until=until,
     )
