@@ -21,14 +21,11 @@ if TYPE_CHECKING:
     from anomaly_assets.storage.database import Database
 
 
-@pytest.fixture(scope="module")
-def deployment(
-    module_database: Database, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Deployment]:
+@pytest.fixture
+def deployment(database: Database, tmp_path: Path) -> Iterator[Deployment]:
     """Return the settings' deployment with somebody scored for two days."""
-    home = tmp_path_factory.mktemp("models")
-    with deployed(module_database, home):
-        made = watched(module_database, home)
+    with deployed(database, tmp_path):
+        made = watched(database, tmp_path)
         process(made, 0, 2)
         yield made
 

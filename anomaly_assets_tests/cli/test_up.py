@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from anomaly_assets.assets.partitions import key_of
 from anomaly_assets.storage.connect import connect_database
+from anomaly_assets_tests.chromium import CHROMIUM, PATIENCE_MS, chromium
 from anomaly_assets_tests.cli.running import BESIDE, ENTITY, HOST, PIPELINE, Running, wait_until
 from anomaly_assets_tests.pipeline.people import query
 
@@ -26,19 +26,6 @@ if TYPE_CHECKING:
 
 #: One deployment for all: with ``--dist loadgroup`` a single test process starts it.
 pytestmark = pytest.mark.xdist_group("up")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-_PATIENCE_MS = 30_000
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -75,13 +62,11 @@ def browser_page() -> Iterator[Page]:
     """Return a page of the system's Chromium."""
     if CHROMIUM is None:
         pytest.skip("no Chromium on the path; install it to test the pages (apt install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.set_default_timeout(_PATIENCE_MS)
-        expect.set_options(timeout=_PATIENCE_MS)
+        page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
         yield page
-        browser.close()
 
 
 def test_it_serves_the_pages(running: Running) -> None:

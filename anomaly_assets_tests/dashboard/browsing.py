@@ -1,47 +1,22 @@
-"""Chromium, its windows, and what axe says of a page."""
+"""Windows of Chromium, and what axe says of a page."""
 
 from __future__ import annotations
 
-import shutil
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from anomaly_assets_tests.chromium import CHROMIUM, PATIENCE_MS
 
-CHROMIUM: Final = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 NEEDS_CHROMIUM = [
     pytest.mark.browser,
     pytest.mark.xdist_group("pages"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path (apt install chromium)"),
 ]
-_ARGUMENTS: Final = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE_MS: Final = 30_000
 WIDE: Final = {"width": 1440, "height": 900}
 NARROW: Final = {"width": 390, "height": 840}
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """Start the system's Chromium, and end it with the block."""
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
-        yield running
-        running.close()
 
 
 class Window:

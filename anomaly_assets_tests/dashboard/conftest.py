@@ -8,7 +8,7 @@ import pytest
 
 from anomaly_assets.storage import migrate
 from anomaly_assets.storage.database import Database, ensure_database
-from anomaly_assets_tests.dashboard.browsing import chromium
+from anomaly_assets_tests.chromium import chromium
 from anomaly_assets_tests.dashboard.world import Pages, seeded, serving_pages
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from anomaly_assets.pipeline import feedback
+from anomaly_assets_tests.chromium import PATIENCE_MS
 from anomaly_assets_tests.dashboard.browsing import (
     NARROW,
     NEEDS_CHROMIUM,
-    PATIENCE_MS,
     WIDE,
     Window,
     barriers,

@@ -13,9 +13,9 @@ from anomaly_assets.live.tokens import TokenBook
 from anomaly_assets.storage import migrate
 from anomaly_assets.storage.database import Database, ensure_database
 from anomaly_assets.streams.loading import shipped_text
+from anomaly_assets_tests.chromium import PATIENCE_MS
 from anomaly_assets_tests.dashboard.browsing import (
     NEEDS_CHROMIUM,
-    PATIENCE_MS,
     WIDE,
     Window,
     barriers,

@@ -110,13 +110,22 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    """Share one topology."""
-    made = Running()
+def shared() -> Iterator[list[Running]]:
+    """Keep the topology for all tests, and remove what was started."""
+    started: list[Running] = []
     try:
-        yield made
+        yield started
     finally:
-        made.remove()
+        for one in started:
+            one.remove()
+
+
+@pytest.fixture
+def running(shared: list[Running]) -> Running:
+    """Share one topology, or start another one after the test that has stopped it."""
+    if not shared or shared[-1].process.poll() is not None:
+        shared.append(Running())
+    return shared[-1]
 
 
 def count(running: Running, query: str, *parameters: object) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,12 +12,11 @@ import urllib.request
 from statistics import median
 from typing import TYPE_CHECKING
 
+from anomaly_assets_tests.chromium import CHROMIUM, chromium
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 ROUNDS = 3
 #: Path and a text that is there once the page has what it shows.
 PAGES = {
@@ -27,24 +25,12 @@ PAGES = {
     "overview": ("/assets/explanations?view=overview", "Latest materialization"),
     "partitions": ("/assets/tier1_scores?view=partitions", "Materialized ("),
 }
-#: Without these Chromium looks for hosts it cannot reach here.
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 def measure(environment: dict[str, str]) -> dict[str, float]:
     """Return the median seconds until each page shows its content; nothing without Chromium."""
     if CHROMIUM is None:
         return {}
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - with the extra `dev` only
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -56,14 +42,12 @@ def measure(environment: dict[str, str]) -> dict[str, float]:
     )
     try:
         wait_for(f"http://127.0.0.1:{port}/server_info")
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS])
+        with chromium() as browser:
             page = browser.new_page(viewport={"width": 1600, "height": 1000})
             figures = {
                 f"page_{name}_seconds": load_time(page, f"http://127.0.0.1:{port}{path}", text)
                 for name, (path, text) in PAGES.items()
             }
-            browser.close()
     finally:
         # A server that still answers an abandoned page does not hear a polite request for minutes.
         os.killpg(server.pid, signal.SIGKILL)
